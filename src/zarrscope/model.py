@@ -445,7 +445,8 @@ class Choices:
     """What the user asked for and what changes bytes; recorded, and part of what resuming compares."""
 
     codec: str = "zstd:1"
-    chunk: int = 1
+    chunk: int | None = None
+    shard: int | None = None
     where: str | None = None
     limit: int | None = None
     keep: tuple[str, ...] = ()
@@ -468,7 +469,6 @@ class Plan:
     tasks: tuple[Task, ...]
     counts: Counts
     codecs: Mapping[str, str]
-    ignored: int = 0
     quarantined: tuple[Problem, ...] = ()
     findings: tuple[Problem, ...] = ()
     estimate: Estimate | None = None
@@ -531,8 +531,6 @@ class Receipt:
     pixel_digests: bytes
     statistics: Mapping[str, Statistics]
     quarantined: tuple[Problem, ...] = ()
-    rows_quarantined: int = 0
-    copies_ignored: int = 0
     bytes_read: int = 0
 
 

@@ -1,0 +1,146 @@
+"""Plans, records and stores in words: what the command line prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from zarrscope.model import Plan
+from zarrscope.record import Record
+
+
+def size_text(size: int) -> str:
+    """Write a number of bytes with a unit.
+
+    >>> size_text(999), size_text(51_000_000_000)
+    ('999 B', '51.0 GB')
+    """
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.95 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    return f"{value:.0f} {units[0]}" if units[0] == "B" else f"{value:.1f} {units[0]}"
+
+
+def time_text(seconds: float) -> str:
+    """Write a duration.
+
+    >>> time_text(4.2), time_text(5400)
+    ('4 s', '1.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def table(rows: Iterable[Iterable[object]]) -> list[str]:
+    """Align columns: text to the left, numbers to the right."""
+    cells = [[f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row] for row in rows]
+    numeric = [[isinstance(cell, (int, float)) for cell in row] for row in rows] if isinstance(rows, list) else []
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for place, row in enumerate(cells):
+        right = numeric[place] if numeric else [False] * len(row)
+        aligned = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        )
+        lines.append("  " + "  ".join(aligned).rstrip())
+    return lines
+
+
+def plan_text(plan: Plan) -> str:
+    """Tell what a conversion would do, and why its chunks and shards are what they are."""
+    from zarrscope.engine.estimate import objects
+    from zarrscope.engine.run import need
+
+    counts = plan.counts
+    lines = [f"{plan.recipe}: {', '.join(f'{one.name} ({one.kind}, {size_text(one.size)})' for one in plan.sources)}"]
+    lines += table(
+        [
+            ("image", "samples", "pixels", "type", "chunk", "shard", "shards"),
+            *(
+                (
+                    image.path,
+                    image.shape[0],
+                    " x ".join(map(str, image.row_shape)),
+                    image.dtype,
+                    image.chunks[0],
+                    image.shards[0],
+                    sum(task.image == image.path for task in plan.tasks),
+                )
+                for image in plan.images
+            ),
+        ]
+    )
+    lines.append("  a chunk is what one random read decodes; a shard is one task, one object, one write")
+    lines.append(
+        f"members  {counts.members:,}: {counts.members - counts.ignored - counts.quarantined - counts.left_out:,} to "
+        f"convert, {counts.ignored:,} ignored, {counts.quarantined:,} quarantined, {counts.left_out:,} left out"
+    )
+    lines.append(f"objects  {objects(plan):,} of images, and some fifty a table")
+    lines.append(f"memory   {size_text(max((need(image) for image in plan.images), default=0))} a task under way, at most")
+    if plan.estimate is not None and plan.estimate.sampled:
+        one = plan.estimate
+        lines.append(
+            f"expected {size_text(one.bytes_stored)} ± {size_text(one.bytes_stored_error)} from {size_text(one.bytes_read)}, "
+            f"in {time_text(one.seconds)} ± {time_text(one.seconds_error)} with {one.workers} workers "
+            f"({one.sampled} members sampled)"
+        )
+    lines += [f"{problem.kind}: {problem}" for problem in (*plan.findings, *plan.quarantined)[:10]]
+    more = len(plan.findings) + len(plan.quarantined) - 10
+    return "\n".join(lines + ([f"... and {more} more"] if more > 0 else []))
+
+
+def record_text(record: Record) -> str:
+    """Tell what became of every member, and the findings."""
+    counts = record.counts
+    lines = [
+        f"{counts.members:,} members = {counts.converted:,} converted + {counts.ignored:,} ignored "
+        f"+ {counts.quarantined:,} quarantined"
+        + (f" + {counts.left_out:,} left out" if counts.left_out else "")
+    ]
+    if counts.quarantined * 100 > counts.members:
+        lines.append(f"WARNING: {counts.quarantined / counts.members:.1%} of the members are quarantined.")
+    last = record.conversions[-1]
+    told = [*last.findings, *record.findings]
+    lines += [f"  {finding.kind}: {finding.where}: {finding.message}" for finding in told[:10]]
+    more = len(told) + last.findings_left_out - 10
+    return "\n".join(lines + ([f"  ... and {more} more (see the column 'reason' of the rows)"] if more > 0 else []))
+
+
+def info_text(info: Mapping[str, Any]) -> str:
+    """Tell what a store holds."""
+    lines = [f"{info['title']}  ({info['recipe']}, zarrscope {info['version']})"]
+    lines.append(f"licence {info['license']}; {info['citation']}")
+    lines.append("sources: " + ", ".join(f"{one['name']} ({size_text(one['size'])})" for one in info["sources"]))
+    if info["pending"]:
+        lines.append(f"UNFINISHED: {', '.join(info['pending'])} ({info['tasks_done']} of {info['tasks']} tasks)")
+    for image in info["images"]:
+        shape = " x ".join(f"{size:,}" for size in image["shape"])
+        lines.append(f"{image['path']}  {shape} {image['dtype']}, {image['quarantined']} quarantined")
+        if image["statistics"]:
+            names = list(image["statistics"][0])
+            rows = [names, *([_brief(row[name]) for name in names] for row in image["statistics"])]
+            lines += ["  " + line for line in table(rows)]
+    for one in info["samples"]:
+        lines.append(f"samples {one['name']!r}: {one['length']:,} of {' + '.join(one['images'])}")
+    lines += [f"{one['kind']}: {one['where']}: {one['message']}" for one in info["findings"][:10]]
+    return "\n".join(lines)
+
+
+def _brief(value: object) -> str:
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def info_json(info: Mapping[str, Any]) -> str:
+    """Give the same as JSON; a number that is not finite becomes null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(key): plain(one) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(one) for one in value]
+        return None if isinstance(value, float) and value - value != 0 else value
+
+    return json.dumps(plain(info), indent=1, allow_nan=False)

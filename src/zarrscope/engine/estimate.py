@@ -1,0 +1,81 @@
+"""What a conversion will cost: a sample of members is read, decoded and encoded, and the rest is arithmetic."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod, sqrt
+
+import numpy as np
+
+from zarrscope.engine.fill import Decoder
+from zarrscope.errors import DecodeError
+from zarrscope.model import Estimate, Image, Parts, Plan, Source
+from zarrscope.recipe import Recipe
+from zarrscope.writers.codec import Codec
+
+SAMPLE = 64  # members of each image
+
+
+def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], recipe: Recipe, workers: int) -> Plan:
+    """Give the plan with an estimate, from members spread evenly over each image.
+
+    The error is one standard error of the mean, per image, added in squares. A source that can't seek is sampled at
+    its beginning.
+    """
+    encode = Codec.parse(plan.choices.codec).encoder()
+    total, error, seconds, seconds_error, sampled = 0.0, 0.0, 0.0, 0.0, 0
+    for image, rows in zip(plan.images, parts, strict=True):
+        n = len(rows)
+        sizes, times = _sample(image, rows, sources, recipe, encode)
+        if not sizes:
+            continue
+        sampled += len(sizes)
+        total += n * float(np.mean(sizes))
+        seconds += n * float(np.mean(times)) / workers
+        spread = sqrt(max(0.0, 1 - len(sizes) / n)) / sqrt(len(sizes))
+        error += (n * float(np.std(sizes)) * spread) ** 2
+        seconds_error += (n * float(np.std(times)) * spread / workers) ** 2
+    read = sum(int(rows.members.sizes[rows.sources >= 0].sum()) for rows in parts)
+    return replace(
+        plan,
+        estimate=Estimate(
+            sampled=sampled,
+            bytes_read=read,
+            bytes_stored=round(total),
+            bytes_stored_error=round(sqrt(error)),
+            seconds=seconds,
+            seconds_error=sqrt(seconds_error),
+            workers=workers,
+        ),
+    )
+
+
+def _sample(image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe, encode: object) -> tuple[list[int], list[float]]:
+    decode = Decoder(image, rows, recipe, sources)
+    sizes: list[int] = []
+    times: list[float] = []
+    present = np.flatnonzero(rows.sources >= 0)
+    sequential = any(sources[owner].sequential for owner in set(rows.sources[present].tolist()))
+    picked = present[:SAMPLE] if sequential else present[np.unique(np.linspace(0, len(present) - 1, SAMPLE).astype(int))]
+    for row in picked.tolist() if len(present) else ():
+        started = time.perf_counter()
+        (blob,) = sources[int(rows.sources[row])].read(rows.members.take(np.array([row])))
+        try:
+            pixels, _ = decode(blob)
+        except DecodeError:
+            continue
+        encoded = encode(pixels.data)  # type: ignore[operator]  # a callable from Codec.encoder
+        sizes.append(len(encoded) + 16)
+        times.append(time.perf_counter() - started)
+    if len(times) > 1:  # the first one pays for what is done once
+        times[0] = float(np.median(times[1:]))
+    return sizes, times
+
+
+def objects(plan: Plan) -> int:
+    """Count the objects that images will have: metadata and shards; tables add some fifty a stack."""
+    return sum(2 + -(-image.shape[0] // image.shards[0]) * prod(
+        -(-axis.size // shard) for axis, shard in zip(image.axes[1:], image.shards[1:], strict=True)
+    ) for image in plan.images)

@@ -1,0 +1,165 @@
+"""The journal of a conversion: plan, rows and one receipt a task, below ``.zarrscope/`` of the store it fills.
+
+The order of writes is the promise: a shard is durable before its receipt is written, every receipt before the
+tables, the tables before the record, and the record before the journal is deleted. Whatever is killed in between
+leaves either a finished store or one whose receipts tell exactly what is done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from zarrscope import plan as plans
+from zarrscope.errors import StoreError
+from zarrscope.model import Members, Parts, Plan, Receipt, Task, strings
+from zarrscope.record import JOURNAL
+from zarrscope.storage import Storage
+
+PLAN = f"{JOURNAL}/plan.json"
+
+
+class Journal:
+    """What a conversion under way has written down. Every object is written whole or not at all."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    def plan(self) -> Plan | None:
+        """Read the plan of the conversion under way, if there is one."""
+        try:
+            document = self.storage.get(PLAN)
+        except FileNotFoundError:
+            return None
+        try:
+            return plans.from_json(document)
+        except msgspec.DecodeError as error:
+            raise StoreError(
+                f"{self.storage.at(PLAN)} was written by another version of zarrscope ({error}). "
+                "Pass --overwrite to begin anew."
+            ) from None
+
+    def begin(self, plan: Plan, parts: tuple[Parts, ...]) -> None:
+        """Write down the rows, then the plan: with the plan, the conversion has begun."""
+        for one in parts:
+            self.storage.put(f"{JOURNAL}/rows/{one.image}", pack_parts(one))
+        self.storage.put(PLAN, plans.to_json(plan))
+
+    def parts(self, image: str) -> Parts:
+        """Read the rows of an image back: no pass over the source is needed to resume."""
+        return unpack_parts(self.storage.get(f"{JOURNAL}/rows/{image}"))
+
+    def add(self, receipt: Receipt) -> None:
+        """Write a receipt down; its shard must be durable by now."""
+        self.storage.put(_receipt_key(receipt.task), _compress(msgspec.msgpack.encode(receipt)))
+
+    def receipt(self, task: Task) -> Receipt | None:
+        """Read the receipt of a task; None where there is none, or none that can be read."""
+        try:
+            return msgspec.msgpack.decode(_decompress(self.storage.get(_receipt_key(task))), type=Receipt)
+        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError):
+            return None
+
+    def receipts(self, plan: Plan, image: str) -> Iterator[Receipt]:
+        """Read the receipts of an image in the order of its shards."""
+        for task in plan.tasks:
+            if task.image == image:
+                receipt = self.receipt(task)
+                if receipt is None:
+                    raise StoreError(f"{self.storage.at(_receipt_key(task))}: the receipt is gone. Run convert again.")
+                yield receipt
+
+    def done(self, plan: Plan) -> set[Task]:
+        """Tell which tasks have a receipt whose shard is there, whole as far as its size tells."""
+        noted = {key for key, _ in self.storage.keys(f"{JOURNAL}/receipts")}
+        sizes = {key: size for image in plan.images for key, size in self.storage.keys(f"{image.path}/0")}
+        finished = set()
+        for task in plan.tasks:
+            if _receipt_key(task) in noted and (receipt := self.receipt(task)) is not None:
+                if sizes.get(f"{task.image}/{receipt.digest.key}") == receipt.digest.size and receipt.task == task:
+                    finished.add(task)
+        return finished
+
+    def sweep(self, plan: Plan) -> None:
+        """Delete what a killed write left behind: partial files below the images and the journal."""
+        for prefix in (JOURNAL, *(image.path for image in plan.images)):
+            for key, _ in list(self.storage.keys(prefix)):
+                if re.search(r"/\.[^/]+\.[0-9a-f]{32}\.partial$", f"/{key}"):
+                    self.storage.delete(key)
+
+    def delete(self) -> None:
+        """Delete the journal of a finished conversion: the plan first, so that what is left is only litter."""
+        self.storage.delete(PLAN)
+        self.storage.delete(JOURNAL)
+
+
+def _receipt_key(task: Task) -> str:
+    return f"{JOURNAL}/receipts/{task.image}/{task.shard}"
+
+
+def _compress(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)
+
+
+def _decompress(data: bytes) -> bytes:
+    return zstandard.ZstdDecompressor().decompress(data)
+
+
+def pack_parts(parts: Parts) -> bytes:
+    """Serialise rows column by column."""
+    packed = {
+        "image": parts.image,
+        "members": _pack_members(parts.members),
+        "sources": _pack(parts.sources),
+        "obs": {name: _pack(column) for name, column in parts.obs.items()},
+        "copies": _pack_members(parts.copies),
+        "copy_rows": _pack(parts.copy_rows),
+        "copy_sources": _pack(parts.copy_sources),
+    }
+    return _compress(msgspec.msgpack.encode(packed))
+
+
+def unpack_parts(data: bytes) -> Parts:
+    """Read rows back."""
+    packed = msgspec.msgpack.decode(_decompress(data))
+    return Parts(
+        image=packed["image"],
+        members=_unpack_members(packed["members"]),
+        sources=_unpack(packed["sources"]),
+        obs={name: _unpack(column) for name, column in packed["obs"].items()},
+        copies=_unpack_members(packed["copies"]),
+        copy_rows=_unpack(packed["copy_rows"]),
+        copy_sources=_unpack(packed["copy_sources"]),
+    )
+
+
+def _pack_members(members: Members) -> dict[str, Any]:
+    columns = {name: _pack(getattr(members, name)) for name in ("names", "sizes", "offsets")}
+    return {**columns, "refused": list(members.refused.items())}
+
+
+def _unpack_members(packed: dict[str, Any]) -> Members:
+    columns = {name: _unpack(packed[name]) for name in ("names", "sizes", "offsets")}
+    return Members(**columns, refused=dict(packed["refused"]))
+
+
+def _pack(column: npt.NDArray[Any]) -> dict[str, Any]:
+    if column.dtype.kind == "T":
+        encoded = [str(text).encode() for text in column]
+        return {"text": b"".join(encoded), "lengths": np.array(list(map(len, encoded)), np.uint32).tobytes()}
+    return {"dtype": column.dtype.str, "data": column.tobytes()}
+
+
+def _unpack(packed: dict[str, Any]) -> npt.NDArray[Any]:
+    if "dtype" in packed:
+        return np.frombuffer(packed["data"], packed["dtype"])
+    stops = np.cumsum(np.frombuffer(packed["lengths"], np.uint32), dtype=np.int64)
+    starts = np.concatenate([[0], stops[:-1]]) if len(stops) else stops
+    text = packed["text"]
+    return strings([text[start:stop].decode() for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)])

@@ -1,0 +1,239 @@
+"""Runs the tasks of a plan on any executor: read, decode, one shard in memory, one write, one receipt.
+
+Threads are the default: reading, compressing, hashing and counting all release the interpreter lock. Whatever is
+handed to another process is a :class:`Site` and a task, a few kilobytes without open handles.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zarrscope.engine.fill import Blob, Decoder, blobs, fill
+from zarrscope.engine.journal import Journal
+from zarrscope.errors import StoreError, UsageError
+from zarrscope.model import Image, Parts, Plan, Progress, Receipt, Source, Task
+from zarrscope.recipe import Recipe
+from zarrscope.storage import Storage
+from zarrscope.writers.codec import Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where a conversion takes place, for a worker anywhere: the store, the sources, the recipe."""
+
+    store: Storage
+    sources: tuple[Source, ...]
+    recipe: Recipe
+    strict: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a worker tells of a finished task."""
+
+    task: Task
+    bytes_read: int
+    bytes_written: int
+    quarantined: int
+
+
+@dataclass(eq=False)
+class Workplace:
+    """What a process needs to fill shards, opened once: plan, rows, encoder."""
+
+    site: Site
+    plan: Plan = field(repr=False)
+
+    @cached_property
+    def journal(self) -> Journal:
+        """The journal of the store."""
+        return Journal(self.site.store)
+
+    @cached_property
+    def _encode(self) -> Callable[[Any], bytes]:
+        return Codec.parse(self.plan.choices.codec).encoder()
+
+    @lru_cache(maxsize=8)  # noqa: B019  (a workplace lives as long as its process)
+    def rows(self, image: str) -> Parts:
+        """Read the rows of an image, once."""
+        return self.journal.parts(image)
+
+    def fill(self, task: Task, content: Iterable[Blob] | None = None) -> tuple[bytes, Receipt]:
+        """Build the shard and the receipt of a task; ``content`` is handed in where the source can't seek."""
+        image, parts, site = self.plan.image(task.image), self.rows(task.image), self.site
+        return fill(
+            task,
+            image,
+            parts,
+            blobs(task, parts, site.sources) if content is None else content,
+            Decoder(image, parts, site.recipe, site.sources),
+            site.recipe,
+            self._encode,
+            keep=self.plan.choices.keep,
+            strict=site.strict,
+        )
+
+    def commit(self, data: bytes, receipt: Receipt) -> Done:
+        """Write the shard, then its receipt."""
+        try:
+            self.site.store.put(f"{receipt.task.image}/{receipt.digest.key}", data)
+            self.journal.add(receipt)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StoreError(
+                    f"{self.site.store.url}: no space is left. What is written is safe: make room and run convert again."
+                ) from error
+            raise
+        return Done(
+            task=receipt.task,
+            bytes_read=receipt.bytes_read,
+            bytes_written=len(data),
+            quarantined=len(receipt.quarantined),
+        )
+
+
+@lru_cache(maxsize=2)
+def _opened(site: Site) -> Workplace:
+    plan = Journal(site.store).plan()
+    if plan is None:
+        raise StoreError(f"{site.store.url}: the conversion has no plan any more: was it finished elsewhere?")
+    return Workplace(site, plan)
+
+
+def work(site: Site, task: Task) -> Done:
+    """Do one task, in any process; doing it twice writes the same bytes."""
+    place = _opened(site)
+    return place.commit(*place.fill(task))
+
+
+def need(image: Image) -> int:
+    """Give the bytes that one task of this image holds at most: its shard, encoded, in pieces and whole, and a read."""
+    pixels = prod(image.shards) * np.dtype(image.dtype).itemsize
+    return 2 * (pixels + pixels // 64) + (64 << 20)
+
+
+def resident() -> int:
+    """Give the bytes of memory that this process holds now."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 400 << 20
+
+
+def in_flight(plan: Plan, workers: int, memory: int | None) -> int:
+    """Tell how many tasks may be under way at once.
+
+    Raises
+    ------
+    UsageError
+        Where the memory allowed does not hold one task; the message gives the least figure.
+    """
+    most = workers + 2
+    if memory is None:
+        return most
+    one, base = max((need(image) for image in plan.images), default=0), resident()
+    if memory < base + one:
+        least = -(-(base + one) // 10**6)
+        raise UsageError(f"--memory {memory // 10**6}MB does not hold one task: at least {least}MB are needed.")
+    return min(most, (memory - base) // one)
+
+
+def run(
+    place: Workplace,
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    at_once: int,
+    executor: Executor | None = None,
+    tell: Callable[[Progress], None] = lambda _: None,
+    progress: Progress,
+) -> None:
+    """Do the tasks. On an interrupt those under way are finished or dropped, never left half written."""
+    sequential = any(source.sequential for source in place.site.sources)
+    with ExitStack() as stack:
+        if executor is None or sequential:
+            pool = stack.enter_context(ThreadPoolExecutor(min(workers, at_once), "zarrscope-fill"))
+            # Waiting for the disk takes no processor: shards are committed beside the filling.
+            disk = stack.enter_context(ThreadPoolExecutor(2, "zarrscope-commit"))
+            futures = _in_threads(place, tasks, pool, disk, feed=sequential)
+        else:
+            futures = (executor.submit(work, place.site, task) for task in tasks)
+        for done in _bounded(futures, at_once):
+            progress = replace(
+                progress,
+                tasks_done=progress.tasks_done + 1,
+                rows_done=progress.rows_done + done.task.stop - done.task.start,
+                bytes_read=progress.bytes_read + done.bytes_read,
+                bytes_written=progress.bytes_written + done.bytes_written,
+                quarantined=progress.quarantined + done.quarantined,
+            )
+            tell(progress)
+
+
+def _in_threads(
+    place: Workplace, tasks: Sequence[Task], pool: Executor, disk: Executor, *, feed: bool
+) -> Iterator[Future[Done]]:
+    """Submit a task each time the next future is asked for; a sequential source is read here, by one reader."""
+    for task in _in_order(place, tasks) if feed else tasks:
+        content = list(blobs(task, place.rows(task.image), place.site.sources)) if feed else None
+        result: Future[Done] = Future()
+        pool.submit(_fill_then_commit, place, task, content, disk, result)
+        yield result
+
+
+def _in_order(place: Workplace, tasks: Sequence[Task]) -> list[Task]:
+    """Order tasks by source and by offset, as a reader that can't go back wants them."""
+
+    def position(task: Task) -> tuple[int, int]:
+        parts = place.rows(task.image)
+        return int(parts.sources[task.start]), int(parts.members.offsets[task.start])
+
+    return sorted(tasks, key=position)
+
+
+def _fill_then_commit(
+    place: Workplace, task: Task, content: list[Blob] | None, disk: Executor, result: Future[Done]
+) -> None:
+    if not result.set_running_or_notify_cancel():
+        return
+    try:
+        data, receipt = place.fill(task, content)
+        disk.submit(_commit, place, data, receipt, result)
+    except BaseException as error:  # noqa: BLE001  (whatever it is, the future carries it to the main thread)
+        result.set_exception(error)
+
+
+def _commit(place: Workplace, data: bytes, receipt: Receipt, result: Future[Done]) -> None:
+    try:
+        result.set_result(place.commit(data, receipt))
+    except BaseException as error:  # noqa: BLE001  (as above)
+        result.set_exception(error)
+
+
+def _bounded(futures: Iterator[Future[Done]], at_once: int) -> Iterator[Done]:
+    """Ask for futures while fewer than ``at_once`` are under way; give results as they come."""
+    pending: set[Future[Done]] = set()
+    try:
+        while True:
+            while len(pending) < at_once and (future := next(futures, None)) is not None:
+                pending.add(future)
+            if not pending:
+                return
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
+    finally:
+        for future in pending:
+            future.cancel()
+        wait(pending)

@@ -1,0 +1,195 @@
+"""From the receipts of an image to its tables: ``rows``, ``statistics`` and ``manifest``.
+
+* ``rows``: one row a sample, in the order of the image: what is known from names, whether it is ``ok`` and why not,
+  where the member lies in its source, its fields, and the digests of its bytes and pixels.
+* ``statistics``: one row a class, with exact sums and a histogram as ``X``.
+* ``manifest``: one row an object of the image and of the two tables above, with its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from zarrscope.engine.columns import Gather, coded, from_array
+from zarrscope.errors import DecodeError, Problem
+from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, strings
+from zarrscope.statistics import merge
+from zarrscope.writers.table import Sparse, TableColumn, TableContent
+
+EVERYTHING = "all"  # the one class of an image that has none
+
+
+@dataclass(eq=False)
+class Gathered:
+    """Everything that the receipts of one image tell."""
+
+    image: Image
+    parts: Parts
+    columns: dict[str, Gather] = field(default_factory=dict)
+    members: bytearray = field(default_factory=bytearray)
+    pixels: bytearray = field(default_factory=bytearray)
+    shards: list[tuple[Digest, str, Statistics]] = field(default_factory=list)
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+    quarantined: list[Problem] = field(default_factory=list)
+    rows: int = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Take the receipt of the next shard."""
+        length = receipt.task.stop - receipt.task.start
+        for name, values in receipt.rows.items():
+            if name not in self.columns:
+                self.columns[name] = Gather()
+                self.columns[name].skip(self.rows)
+            self.columns[name].add(values)
+        self.rows += length
+        for gather in self.columns.values():
+            gather.skip(self.rows - len(gather))
+        self.members += receipt.member_digests
+        self.pixels += receipt.pixel_digests
+        self.shards.append((receipt.digest, receipt.values, merge(receipt.statistics.values())))
+        for name, statistics in receipt.statistics.items():
+            held = self.statistics.get(name)
+            self.statistics[name] = statistics if held is None else merge([held, statistics])
+        self.quarantined += receipt.quarantined
+
+    def fingerprints(self) -> Iterator[tuple[int, str, int, bytes]]:
+        """Give source, name, size and digest of every member that has a row."""
+        for row, (name, size, owner) in enumerate(
+            zip(self.parts.members.names, self.parts.members.sizes.tolist(), self.parts.sources.tolist(), strict=True)
+        ):
+            if owner >= 0:
+                yield owner, name, size, bytes(self.members[16 * row : 16 * row + 16])
+
+
+def rows_table(gathered: Gathered) -> TableContent:
+    """Build the table of an image's rows; its index is the member's name."""
+    parts, columns = gathered.parts, dict(gathered.columns)
+    reason = columns.pop("reason").column()
+    obs: dict[str, TableColumn] = {name: from_array(values) for name, values in parts.obs.items()}
+    obs["ok"] = ok_rows(reason)
+    obs["reason"] = reason
+    obs |= {name: gather.column() for name, gather in columns.items()}
+    obs["member_offset"] = parts.members.offsets
+    obs["member_size"] = parts.members.sizes
+    if len(np.unique(parts.sources)) > 1:
+        obs["source"] = parts.sources.astype(np.int64)
+    digests = {"member_xxh3_128": gathered.members, "pixels_xxh3_128": gathered.pixels}
+    return TableContent(
+        index=parts.members.names,
+        obs=obs,
+        obsm={name: np.frombuffer(bytes(data), np.uint8).reshape(-1, 16) for name, data in digests.items()},
+    )
+
+
+def ok_rows(reason: TableColumn) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which rows have no reason against them."""
+    codes = getattr(reason, "codes", None)  # plain text means that every row has a reason of its own
+    return np.zeros(len(reason), bool) if codes is None else np.asarray(codes < 0)
+
+
+def statistics_table(gathered: Gathered) -> TableContent:
+    """Build the table of exact statistics, one row a class; ``X`` counts pixels by histogram bin."""
+    names = sorted(gathered.statistics)
+    found = [gathered.statistics[name] for name in names]
+    bins = np.unique(np.concatenate([np.array(one.bins, np.int64) for one in found] or [np.zeros(0, np.int64)]))
+    empty = [one.count == 0 for one in found]
+    return TableContent(
+        index=strings([name or EVERYTHING for name in names]),
+        obs={
+            "count": np.array([one.count for one in found], np.int64),
+            "min": np.where(empty, np.nan, [one.minimum for one in found]),
+            "max": np.where(empty, np.nan, [one.maximum for one in found]),
+            "sum": np.array([one.sum for one in found], np.float64),
+            "sum_of_squares": np.array([one.sum_of_squares for one in found], np.float64),
+        },
+        x=Sparse(
+            data=np.concatenate([np.array(one.counts, np.int64) for one in found] or [np.zeros(0, np.int64)]),
+            indices=np.concatenate(
+                [np.searchsorted(bins, np.array(one.bins, np.int64)) for one in found] or [np.zeros(0, np.int64)]
+            ).astype(np.int64),
+            indptr=np.cumsum([0, *(len(one.bins) for one in found)]).astype(np.int64),
+            shape=(len(found), len(bins)),
+        ),
+        var_index=strings([str(value) for value in bins.tolist()]),
+        var={"bin": bins},
+    )
+
+
+def manifest_table(gathered: Gathered, others: Iterable[Digest]) -> TableContent:
+    """Build the table of objects: keys below the image's group, sizes, SHA-256, and for shards values and sums."""
+    shards = {digest.key: (values, statistics) for digest, values, statistics in gathered.shards}
+    digests = sorted((*(digest for digest, _, _ in gathered.shards), *others), key=lambda one: one.key)
+    none = Statistics()
+    sums = [shards.get(one.key, ("", none))[1] for one in digests]
+    values = [shards.get(one.key, ("", none))[0] for one in digests]
+    distinct = list(dict.fromkeys(values))
+    codes = np.array([distinct.index(value) if value else -1 for value in values], np.int32)
+    return TableContent(
+        index=strings([one.key for one in digests]),
+        obs={
+            "size": np.array([one.size for one in digests], np.int64),
+            "sha256": strings([one.sha256 for one in digests]),
+            "values_sha256": strings(values) if len(values) > 1 else coded(codes, distinct),
+            "count": np.array([one.count for one in sums], np.int64),
+            "min": np.array([one.minimum if one.count else np.nan for one in sums], np.float64),
+            "max": np.array([one.maximum if one.count else np.nan for one in sums], np.float64),
+            "sum": np.array([one.sum for one in sums], np.float64),
+            "sum_of_squares": np.array([one.sum_of_squares for one in sums], np.float64),
+        },
+    )
+
+
+def digest_object(key: str, data: bytes) -> Digest:
+    """Digest one object."""
+    return Digest(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """Members that repeat the name of an earlier one: equal ones are ignored, others quarantined."""
+
+    equal: int
+    different: tuple[Problem, ...]
+
+
+def compare_copies(gathered: Gathered, sources: Sequence[Source]) -> Copies:
+    """Read every copy and compare its bytes, by digest, with the member that has the row."""
+    parts, equal, different = gathered.parts, 0, list[Problem]()
+    for number, source in enumerate(sources):
+        here = np.flatnonzero(parts.copy_sources == number)
+        copies = parts.copies.take(here)
+        for place, blob in zip(here.tolist(), source.read(copies), strict=True):
+            row = int(parts.copy_rows[place])
+            first = bytes(gathered.members[16 * row : 16 * row + 16])
+            if not isinstance(blob, DecodeError) and xxhash.xxh3_128_digest(blob) == first:
+                equal += 1
+                continue
+            offset = int(parts.copies.offsets[place])
+            found = str(blob) if isinstance(blob, DecodeError) else "its bytes differ"
+            different.append(
+                Problem(
+                    where=f"{source.url}!/{parts.copies.names[place]}",
+                    kind="duplicate",
+                    message=f"a second member of this name at byte {offset}, and {found}: the first one is kept.",
+                )
+            )
+    return Copies(equal, tuple(different))
+
+
+def fingerprint(members: Iterable[tuple[str, int, bytes]]) -> str:
+    """Give SHA-256 over name, size and digest of the members of a source, in order."""
+    state = hashlib.sha256()
+    for name, size, digest in members:
+        state.update(f"{name}\0{size}\0{digest.hex()}\n".encode())
+    return state.hexdigest()
+
+
+def tables_of(gathered: Gathered) -> Mapping[str, TableContent]:
+    """Give the tables that can be built before the manifest, by the last part of their path."""
+    return {"rows": rows_table(gathered), "statistics": statistics_table(gathered)}

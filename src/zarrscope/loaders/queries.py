@@ -1,0 +1,162 @@
+"""Queries over sample sets: one expression, evaluated over all sets that have its columns, gives a lazy selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrscope.errors import QueryError, UsageError
+from zarrscope.loaders.samples import Samples
+from zarrscope.loaders.sets import SampleSets
+from zarrscope.model import Integers
+from zarrscope.query import Categories, Expression, Values, parse, unknown_column
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from xarray import DataArray
+
+type Mask = npt.NDArray[np.bool_]
+
+
+def select(sets: SampleSets, text: str, *, names: Sequence[str] | None, quarantined: bool) -> Selection:
+    """Evaluate an expression over the sets named, or all that have its columns; reads those columns and no others.
+
+    Raises
+    ------
+    QueryError
+        Where no set has the columns, or no row has a value that the expression names.
+    """
+    expression = parse(text)
+    if not expression.columns:
+        raise QueryError(f"{text!r} names no column.")
+    tables = {name: sets.rows(sets.get(name)) for name in (sets.names if names is None else names)}
+    having = {name: table for name, table in tables.items() if all(map(table.has, expression.columns))}
+    if not having:
+        raise _no_set_has(expression, {name: table.names for name, table in tables.items()})
+    found = _masks(expression, {name: table.columns(expression.columns) for name, table in having.items()})
+    rows = {}
+    for name, mask in found.items():
+        if mask.any():
+            rows[name] = np.flatnonzero(mask if quarantined else mask & sets.sound(sets.get(name)))
+    return Selection(sets, text, {name: held for name, held in rows.items() if len(held)})
+
+
+def _masks(expression: Expression, tables: Mapping[str, Mapping[str, Values]]) -> dict[str, Mask]:
+    """Evaluate over the rows of several sets as if they were one table.
+
+    Asked set by set, a value that only one of them has would count as a typing error in all others.
+    """
+    joined = {name: _join([table[name] for table in tables.values()]) for name in expression.columns}
+    mask = expression.mask(joined)
+    lengths = [len(table[expression.columns[0]]) for table in tables.values()]
+    return dict(zip(tables, np.split(mask, np.cumsum(lengths)[:-1]), strict=True))
+
+
+def _join(columns: Sequence[Values]) -> Values:
+    if len(columns) == 1:
+        return columns[0]
+    coded = [column for column in columns if isinstance(column, Categories)]
+    if len(coded) < len(columns):
+        return np.concatenate([_spread(column) for column in columns])
+    # The same text may stand in several lists of values: a comparison answers for each entry, so that does no harm.
+    starts = np.cumsum([0, *(len(column.values) for column in coded)])
+    codes = [
+        np.where(column.codes < 0, -1, column.codes.astype(np.int64) + start)
+        for column, start in zip(coded, starts, strict=False)
+    ]
+    return Categories(np.concatenate(codes), np.concatenate([column.values for column in coded]))
+
+
+def _spread(column: Values) -> npt.NDArray[Any]:
+    if not isinstance(column, Categories):
+        return column
+    missing: Any = "" if column.values.dtype.kind in "TUO" else np.nan
+    return np.asarray(np.append(column.values, missing)[column.codes])
+
+
+def _no_set_has(expression: Expression, known: Mapping[str, Sequence[str]]) -> QueryError:
+    everywhere = sorted({name for names in known.values() for name in names})
+    for name in expression.columns:
+        if name not in everywhere:
+            return unknown_column(name, everywhere)
+    listed = "; ".join(f"{name}: {', '.join(names)}" for name, names in known.items())
+    return QueryError(f"no sample set has all columns of {expression.text!r}. There are {listed}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Samples that a query selected: row numbers, and lazy access to what they point to.
+
+    Parameters
+    ----------
+    sets
+        The sample sets of the store.
+    expression
+        The text of the query.
+    rows
+        By sample set, ``(k,)`` row numbers of its leading image, ascending. Sets of which nothing was selected are
+        left out.
+    """
+
+    sets: SampleSets
+    expression: str
+    rows: Mapping[str, Integers] = field(repr=False)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def __repr__(self) -> str:
+        of = ", ".join(f"{name} {len(rows):,}" for name, rows in self.rows.items())
+        return f"<Selection {self.expression!r}: {len(self):,} samples{f' ({of})' if of else ''}>"
+
+    def samples(
+        self, name: str | None = None, *, columns: Sequence[str] = (), images: Sequence[str] | None = None
+    ) -> Samples:
+        """Give the selected samples as a sequence; ``name`` says of which set where there are several."""
+        chosen = self._set(name)
+        return self.sets.samples(chosen, columns=columns, images=images, keep=self.rows[chosen])
+
+    def image(self, name: str | None = None, *, chunks: Any = "auto") -> DataArray:
+        """Give the selected rows of one image, lazily: by role or path; without a name, of the leading image.
+
+        Partners come in the order of the samples: row k of ``wf`` belongs to row k of ``gt``.
+        """
+        from zarrscope.loaders.pixels import data_array
+
+        chosen = self._set(None) if name is None else self._set_with(name)
+        sample_set = self.sets.get(chosen)
+        linked = next(one for one in sample_set.images if name in (None, one.role, one.path))
+        rows = self.sets.linked_rows(sample_set, linked)[self.rows[chosen]]
+        element = self.sets.contents.element(linked.path, "image")
+        level = self.sets.contents.group(element).level()
+        return data_array(level, name=linked.path, chunks=chunks, rows=rows, attrs={"role": linked.role})
+
+    def table(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Give the selected rows of the catalogue, with all columns or these."""
+        return self.sets.catalogue(self.rows, columns)
+
+    def _set(self, name: str | None) -> str:
+        if name is None and len(self.rows) == 1:
+            return next(iter(self.rows))
+        if name is None or name not in self.rows:
+            found = ", ".join(self.rows) or "nothing"
+            raise UsageError(f"{self.expression!r} selected samples of {found}: name one set of these, not {name!r}.")
+        return name
+
+    def _set_with(self, name: str) -> str:
+        """Find the one set that has an image of this role or path."""
+        having = {
+            one: linked.path
+            for one in self.rows
+            for linked in self.sets.get(one).images
+            if name in (linked.path, linked.role)
+        }
+        if len(having) != 1:
+            there = [linked.path for one in self.rows for linked in self.sets.get(one).images]
+            meant = " and ".join(having.values()) or "no image of this selection"
+            raise UsageError(f"{name!r} means {meant}; name one of {', '.join(there) or 'none'}.")
+        return next(iter(having))

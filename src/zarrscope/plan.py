@@ -1,0 +1,191 @@
+"""A layout becomes a plan: samples are selected, and every image is cut into tasks, each exactly one shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from zarrscope.errors import QueryError, UsageError
+from zarrscope.model import Choices, Counts, Image, Integers, Layout, Origin, Parts, Plan, SampleSet, Task
+from zarrscope.query import Categories, Expression, parse, unknown_column
+
+type Mask = npt.NDArray[np.bool_]
+
+
+def select(layout: Layout, *, where: str | None = None, limit: int | None = None) -> Layout:
+    """Leave out samples: those that an expression over columns known from names refuses, and all beyond a limit.
+
+    The leading image of each sample set decides; images paired with it follow, and row numbers are counted anew.
+    ``limit`` counts samples of each set. An image that loses all its rows is left out whole.
+
+    Raises
+    ------
+    QueryError
+        Where no set has the columns, or nothing is left.
+    """
+    if where is None and limit is None:
+        return layout
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: expected at least 1.")
+    keep: dict[str, Integers] = {parts.image: np.arange(len(parts)) for parts in layout.parts}
+    obs: dict[str, dict[str, npt.NDArray[Any]]] = {parts.image: dict(parts.obs) for parts in layout.parts}
+    masks = _masks(layout, parse(where)) if where is not None else {}
+    for group in layout.sets:
+        lead = group.images[0][1]
+        chosen = np.flatnonzero(masks[group.name]) if masks else np.arange(len(layout.rows(lead)))
+        _follow(layout, group, chosen[:limit], keep, obs, where)
+    parts = [replace(one, obs=obs[one.image]).take(keep[one.image]) for one in layout.parts if len(keep[one.image])]
+    if not parts:
+        raise QueryError(f"no sample is left by {where!r}.")
+    left_out = sum(_present(one) for one in layout.parts) - sum(_present(one) for one in parts)
+    held = {one.image: len(one) for one in parts}
+    images = tuple(resized(image, held[image.path]) for image in layout.images if image.path in held)
+    return replace(
+        layout,
+        images=images,
+        tables=tuple(table for table in layout.tables if table.annotates is None or table.annotates in held),
+        parts=tuple(parts),
+        sets=tuple(group for group in layout.sets if all(path in held for _, path in group.images)),
+        left_out=layout.left_out + left_out,
+    )
+
+
+def _present(parts: Parts) -> int:
+    return int((parts.sources >= 0).sum()) + len(parts.copies)
+
+
+def _masks(layout: Layout, expression: Expression) -> dict[str, Mask]:
+    """Evaluate over each set; a set without the columns has no sample, a value unknown everywhere is an error."""
+    masks: dict[str, Mask] = {}
+    problem: QueryError | None = None
+    for group in layout.sets:
+        rows = layout.rows(group.images[0][1])
+        try:
+            masks[group.name] = expression.mask(rows.obs)
+        except QueryError as error:
+            problem = problem or error
+            masks[group.name] = np.zeros(len(rows), bool)
+    if not any(mask.any() for mask in masks.values()):
+        known = sorted({name for parts in layout.parts for name in parts.obs})
+        missing = [name for name in expression.columns if name not in known]
+        if missing:
+            raise unknown_column(missing[0], known)
+        raise problem or QueryError(f"no sample is left by {expression.text!r}.")
+    return masks
+
+
+def _follow(
+    layout: Layout,
+    group: SampleSet,
+    chosen: Integers,
+    keep: dict[str, Integers],
+    obs: dict[str, dict[str, npt.NDArray[Any]]],
+    where: str | None,
+) -> None:
+    """Let the images of a set follow the chosen rows of its first."""
+    through = dict(group.through)
+    lead = group.images[0][1]
+    for role, path in group.images:
+        rows = layout.rows(path)
+        if role in through:
+            needed = obs[lead][through[role]][chosen]
+            keep[path] = np.unique(needed[needed >= 0])
+            renumbered = np.full(len(rows) + 1, -1, np.int64)
+            renumbered[keep[path]] = np.arange(len(keep[path]))
+            obs[lead][through[role]] = renumbered[obs[lead][through[role]]]
+        elif len(rows) == len(layout.rows(lead)):
+            keep[path] = chosen
+        else:  # siblings that do not line up choose for themselves
+            mask = parse(where).mask(rows.obs) if where is not None else np.ones(len(rows), bool)
+            keep[path] = np.flatnonzero(mask)[: len(chosen)]
+
+
+def resized(image: Image, n: int, *, chunk: int | None = None, shard: int | None = None) -> Image:
+    """Give the image another number of rows, or other rows a chunk and a shard; shards stay whole chunks."""
+    rows_chunk = max(1, min(chunk or image.chunks[0], n))
+    wanted = max(rows_chunk, min(shard or image.shards[0], n))
+    rows_shard = -(-wanted // rows_chunk) * rows_chunk
+    return replace(
+        image,
+        axes=(replace(image.axes[0], size=n), *image.axes[1:]),
+        chunks=(rows_chunk, *image.chunks[1:]),
+        shards=(rows_shard, *image.shards[1:]),
+    )
+
+
+def chunked(layout: Layout, choices: Choices) -> Layout:
+    """Apply the rows a chunk and a shard that the user chose."""
+    images = tuple(
+        resized(image, image.shape[0], chunk=choices.chunk, shard=choices.shard) for image in layout.images
+    )
+    return replace(layout, images=images)
+
+
+def tasks_of(image: Image) -> Iterator[Task]:
+    """Cut an image along its first axis into tasks: every row exactly once, no shard twice."""
+    n, step = image.shape[0], image.shards[0]
+    for shard, start in enumerate(range(0, n, step)):
+        yield Task(image=image.path, shard=shard, start=start, stop=min(start + step, n))
+
+
+def make_plan(
+    layout: Layout,
+    *,
+    recipe: str,
+    recipe_version: int,
+    version: str,
+    sources: tuple[Origin, ...],
+    choices: Choices,
+    codecs: Mapping[str, str],
+) -> Plan:
+    """Cut a layout into tasks. Needs no I/O; the rows stay with the layout."""
+    return Plan(
+        version=version,
+        recipe=recipe,
+        recipe_version=recipe_version,
+        sources=sources,
+        choices=choices,
+        images=layout.images,
+        tables=layout.tables,
+        sets=layout.sets,
+        tasks=tuple(task for image in layout.images for task in tasks_of(image)),
+        counts=Counts(
+            members=sum(source.members for source in sources), ignored=layout.ignored, left_out=layout.left_out,
+            quarantined=len(layout.quarantined),
+        ),
+        codecs=dict(codecs),
+        quarantined=layout.quarantined,
+        findings=layout.findings,
+    )
+
+
+def to_json(plan: Plan) -> bytes:
+    """Write a plan as JSON."""
+    return msgspec.json.format(msgspec.json.encode(plan), indent=1)
+
+
+def from_json(document: bytes) -> Plan:
+    """Read a plan back."""
+    return msgspec.json.decode(document, type=Plan)
+
+
+def schema() -> dict[str, Any]:
+    """Export the JSON schema of a plan."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "zarrscope plan",
+        **msgspec.json.schema(Plan),
+    }
+
+
+def as_values(column: npt.NDArray[Any]) -> npt.NDArray[Any] | Categories:
+    """Code a text column of few distinct values, which makes comparing it fast."""
+    if column.dtype.kind != "T":
+        return column
+    values, codes = np.unique(column, return_inverse=True)
+    return Categories(codes.astype(np.int32), values)

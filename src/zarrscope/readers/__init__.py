@@ -1,0 +1,1 @@
+"""Readers turn the bytes of one member into arrays and plain values; they know no URL."""

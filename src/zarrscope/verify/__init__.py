@@ -1,0 +1,124 @@
+"""Proof that a store is what its record, its digests and its sources say; it shares no code with the engine.
+
+Three depths. *Quick*: the record, the OME-NGFF and AnnData rules, and every object with its size. *Digests* (the
+default): SHA-256 of every object as well; what differs is looked into, so that a report names rows and members.
+*Data*: every chunk decoded, and the digest of every row's pixels compared. With sources, every member is read and
+decoded again, and pixels, names and fields are compared with what the store gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from zarrscope.errors import Problem, StoreError, VerifyError
+from zarrscope.model import Source
+from zarrscope.recipe import Recipe
+from zarrscope.record import JOURNAL, ROOT, Record, parse_root
+from zarrscope.storage import Storage
+from zarrscope.verify.documents import check_documents
+from zarrscope.verify.objects import Inventory, check_objects
+from zarrscope.verify.pixels import check_pixels
+from zarrscope.verify.sources import check_source, match_sources
+
+MOST = 1000  # problems told of one store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What was proven, and against what."""
+
+    url: str
+    basis: str
+    elements: int
+    objects: int
+    rows: int
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Give the sentence that the command line prints."""
+        lines = [
+            f"{self.url}: {self.elements} elements, {self.objects:,} objects and {self.rows:,} rows are right, "
+            f"compared with {self.basis}."
+        ]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+
+def verify_store(
+    target: Storage,
+    *,
+    sources: Sequence[Source] = (),
+    recipes: Mapping[str, Recipe],
+    quick: bool = False,
+    read_data: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Verify a store, and raise every problem found at once.
+
+    Raises
+    ------
+    StoreError
+        Where there is no store, or it is unfinished.
+    VerifyError
+        Where anything is wrong.
+    """
+    record = _record(target)
+    problems = check_documents(target, record)
+    inventory = Inventory(target, record)
+    problems += inventory.problems
+    say(f"{len(inventory.objects):,} objects")
+    wrong = check_objects(inventory, sizes_only=quick)
+    problems += wrong
+    broken = {problem.where for problem in problems}
+    images = [element for element in record.elements if element.kind == "image"]
+    if not quick:
+        for element in images:
+            near = any(where.startswith(target.at(element.path)) for where in broken)
+            if read_data or near:
+                say(f"decoding {element.path}")
+                problems += check_pixels(target, element, only=None if read_data else broken)
+    if sources:
+        for source, conversion in match_sources(sources, record, target):
+            say(f"comparing {source.name}")
+            problems += check_source(target, record, conversion, source, recipes[record.recipe])
+    if problems:
+        more = f" (the first {MOST} of {len(problems)} are listed)" if len(problems) > MOST else ""
+        raise VerifyError(f"{target.url} is not what it should be{more}:", problems=problems[:MOST])
+    return Report(
+        url=target.url,
+        basis=_basis([source.name for source in sources], quick=quick, read_data=read_data),
+        elements=len(record.elements),
+        objects=len(inventory.objects),
+        rows=sum(element.shape[0] for element in images),
+        notes=tuple(inventory.notes),
+    )
+
+
+def _basis(sources: Sequence[str], *, quick: bool, read_data: bool) -> str:
+    if quick:
+        held = "their recorded sizes (quick: no content was read)"
+    elif read_data:
+        held = "their recorded digests, and every row's pixels with theirs"
+    else:
+        held = "their recorded digests"
+    return f"{held}, and with every member of {', '.join(sources)}" if sources else held
+
+
+def manifest_lines(target: Storage) -> list[str]:
+    """Give ``sha256  key`` of every object that the manifests list, as ``sha256sum -c`` takes it within the store."""
+    inventory = Inventory(target, _record(target))
+    if inventory.problems:
+        raise VerifyError(f"{target.url}: its manifests are damaged:", problems=inventory.problems)
+    return [f"{one.sha256}  {key}" for key, one in sorted(inventory.objects.items())]
+
+
+def _record(target: Storage) -> Record:
+    try:
+        record = parse_root(target.get(ROOT), target.url)
+    except (FileNotFoundError, NotADirectoryError):
+        begun = next(iter(target.keys(JOURNAL)), None) is not None
+        what = "holds an unfinished conversion: run convert again to resume it" if begun else "is no store of ours"
+        raise StoreError(f"{target.url} {what}.") from None
+    if record.pending:
+        raise StoreError(f"{target.url}: {', '.join(record.pending)} is still being added. Run convert again.")
+    return record

@@ -1,0 +1,174 @@
+"""A store against the sources that it was made from: every member read again, its pixels and fields compared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from zarrscope.errors import DecodeError, Problem, StoreError, VerifyError
+from zarrscope.loaders.groups import ImageGroup
+from zarrscope.loaders.shards import ShardedArray
+from zarrscope.loaders.table import Table
+from zarrscope.model import Layout, Parts, Scalar, Source
+from zarrscope.plan import select
+from zarrscope.query import Categories
+from zarrscope.recipe import Fields, Recipe, columns_of, flatten, scan
+from zarrscope.record import ROWS, Conversion, Record
+from zarrscope.storage import Storage
+
+TOGETHER = 32 << 20  # bytes of pixels compared at once
+
+
+def match_sources(
+    sources: Sequence[Source], record: Record, target: Storage
+) -> Iterator[tuple[Source, Conversion]]:
+    """Find the conversion that each source belongs to, by its name, else by its kind and size."""
+    for source in sources:
+        named = [one for one in record.conversions if any(held.name == source.name for held in one.sources)]
+        alike = [one for one in record.conversions if any(held.size == source.size for held in one.sources)]
+        if not named and not alike:
+            known = ", ".join(held.name for one in record.conversions for held in one.sources)
+            raise VerifyError(f"{source.url} is not a source of {target.url}; its sources are {known}.")
+        yield source, (named or alike)[0]
+
+
+def check_source(
+    target: Storage, record: Record, conversion: Conversion, source: Source, recipe: Recipe
+) -> list[Problem]:
+    """Lay a source out again and compare each of its images, row by row, with the store."""
+    salvaged = any(held.salvaged for held in conversion.sources if held.name == source.name)
+    index = source.index(salvage=salvaged)
+    layout = recipe.layout(scan(recipe, [source], [index]))
+    layout = select(layout, where=conversion.where, limit=conversion.limit)
+    problems: list[Problem] = []
+    for image in layout.images:
+        element = record.element(image.path)
+        if element is None:
+            where = target.at(image.path)
+            problems.append(Problem(where=where, kind="missing", message=f"{source.name} holds it, the store does not"))
+            continue
+        array = ImageGroup(target, element).level(0).array
+        problems += _Comparison(target, layout, image.path, array, source, recipe, conversion).problems()
+    return problems
+
+
+class _Comparison:
+    """One image against the members that it was made from."""
+
+    def __init__(
+        self,
+        target: Storage,
+        layout: Layout,
+        path: str,
+        array: ShardedArray,
+        source: Source,
+        recipe: Recipe,
+        conversion: Conversion,
+    ) -> None:
+        self.where, self.array, self.source, self.recipe = target.at(path), array, source, recipe
+        self.parts: Parts = layout.rows(path)
+        self.table = Table(target, f"{path}/{ROWS}")
+        self.keep = conversion.keep
+        self.digests = self.table.array("obsm/member_xxh3_128").read(())
+        self.columns: dict[str, Any] = dict(self.table.columns([*self.table.names, "index"]))
+
+    def problems(self) -> list[Problem]:
+        """Compare names first: where rows do not line up there is nothing more to compare."""
+        names, wanted = np.asarray(self.columns["index"]), self.parts.members.names
+        if len(names) != len(wanted):
+            return [self._wrong(f"{len(names)} rows, but {self.source.name} gives {len(wanted)}")]
+        differ = np.flatnonzero(names != wanted)
+        if len(differ):
+            row = int(differ[0])
+            what = f"{len(differ)} rows out of place, first row {row}: expected {wanted[row]}, found {names[row]}"
+            return [self._wrong(what)]
+        row_bytes = max(1, int(np.prod(self.array.shape[1:])) * self.array.dtype.itemsize)
+        step = max(1, TOGETHER // row_bytes)
+        blocks = [(start, min(start + step, len(self.parts))) for start in range(0, len(self.parts), step)]
+        workers = 1 if self.source.sequential else os.cpu_count() or 1
+        with ThreadPoolExecutor(workers, "zarrscope-verify") as pool:
+            return [problem for found in pool.map(partial(self._block), blocks) for problem in found]
+
+    def _wrong(self, message: str) -> Problem:
+        return Problem(where=self.where, kind="content", message=message)
+
+    def _block(self, span: tuple[int, int]) -> list[Problem]:
+        start, stop = span
+        try:
+            pixels = self.array.read((slice(start, stop),))
+        except StoreError as error:
+            return [self._wrong(f"rows {start} to {stop - 1} can't be read: {error}")]
+        present = np.flatnonzero(self.parts.sources[start:stop] >= 0) + start
+        fields: list[Fields | None] = [None] * (stop - start)
+        problems: list[Problem] = []
+        ok = np.asarray(self.columns["ok"])
+        for row, blob in zip(present.tolist(), self.source.read(self.parts.members.take(present)), strict=True):
+            found = self._member(row, blob, pixels[row - start], ok=bool(ok[row]))
+            if isinstance(found, str):
+                problems.append(self._wrong(f"row {row} ({self.parts.members.names[row]}): {found}"))
+            else:
+                fields[row - start] = found
+        return problems + self._fields(start, stop, fields)
+
+    def _member(
+        self, row: int, blob: memoryview | DecodeError, stored: npt.NDArray[Any], *, ok: bool
+    ) -> Fields | str | None:
+        """Give the fields of a member whose pixels are right, None for one rightly quarantined, or what is wrong."""
+        try:
+            if isinstance(blob, DecodeError):
+                raise blob
+            if xxhash.xxh3_128_digest(blob) != bytes(self.digests[row]):
+                return "the member's bytes are not those that were converted"
+            pixels, fields = self.recipe.decode(blob)
+        except DecodeError as error:
+            return f"converted, but now it can't be decoded: {error}" if ok else None
+        if not ok:
+            expected = pixels.shape == stored.shape and pixels.dtype.newbyteorder("=") == stored.dtype
+            return "quarantined, but it decodes" if expected else None
+        same = pixels.shape == stored.shape and np.ascontiguousarray(pixels, stored.dtype).tobytes() == stored.tobytes()
+        return fields if same else "the store's pixels differ from the source's"
+
+    def _fields(self, start: int, stop: int, fields: list[Fields | None]) -> list[Problem]:
+        obs = {name: column[start:stop] for name, column in self.parts.obs.items()}
+        if self.recipe.tabulate is not None:
+            wanted: Mapping[str, Sequence[Any]] = self.recipe.tabulate(fields, obs)
+        else:
+            wanted = columns_of([None if one is None else flatten(one) for one in fields])
+        expected: dict[str, Sequence[Any]] = {**{name: column.tolist() for name, column in obs.items()}, **wanted}
+        problems = []
+        for name, values in expected.items():
+            if name in self.recipe.private and name not in self.keep:
+                continue
+            if name not in self.columns:
+                if any(value is not None for value in values):
+                    problems.append(self._wrong(f"the column {name!r} is missing from the rows"))
+                continue
+            stored = _plain(self.columns[name], start, stop)
+            for place, (one, other) in enumerate(zip(values, stored, strict=True)):
+                if fields[place] is None and name in wanted:
+                    continue
+                if not _equal(one, other):
+                    problems.append(self._wrong(f"row {start + place}: {name} is {other!r}, in the source {one!r}"))
+        return problems
+
+
+def _plain(column: npt.NDArray[Any] | Categories, start: int, stop: int) -> list[Scalar]:
+    if isinstance(column, Categories):
+        return [None if code < 0 else str(column.values[code]) for code in column.codes[start:stop].tolist()]
+    return list(column[start:stop].tolist())
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Compare a source's value with a stored one: a gap is None, NaN or nothing; a mixed column is text."""
+    if one is None or one != one:  # noqa: PLR0124  (only NaN differs from itself)
+        return other is None or other != other  # noqa: PLR0124
+    if isinstance(other, str) and not isinstance(one, str):
+        return str(one) == other
+    return bool(one == other)

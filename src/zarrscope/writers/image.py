@@ -1,0 +1,162 @@
+"""OME-Zarr 0.5 images: the metadata of a group and its array, and shards assembled whole in memory.
+
+A shard is put together by hand rather than through ``zarr.Array.__setitem__``: each chunk is encoded the moment it
+is decoded, so a task holds one encoded shard and never the pixels of all its rows, and the object is written once.
+zarr writes all metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Buffer, Callable, Iterator, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from zarrscope.model import Axis, Image
+from zarrscope.writers.codec import Codec, crc32c
+
+NGFF = "0.5"
+_ABSENT = (1 << 64) - 1
+
+
+def image_objects(image: Image, codec: Codec) -> Iterator[tuple[str, bytes]]:
+    """Give the metadata objects of an image, with keys below its group: ``0/zarr.json``, ``zarr.json``.
+
+    The group's document is consolidated, so that one request tells axes and arrays.
+    """
+    import zarr
+    from zarr.storage import MemoryStore
+
+    held: dict[str, Any] = {}
+    store = MemoryStore(held)
+    group = zarr.create_group(store, attributes={"ome": {"version": NGFF, "multiscales": [multiscale(image)]}})
+    for level in range(image.levels):
+        group.create_array(
+            str(level),
+            shape=level_shape(image, level),
+            dtype=image.dtype,
+            chunks=image.chunks,
+            shards=image.shards,
+            compressors=codec.zarr(),
+            fill_value=0,
+            dimension_names=[axis.name for axis in image.axes],
+        )
+    documents = {key: json.loads(value.to_bytes()) for key, value in held.items()}
+    yield from metadata_objects(documents)
+
+
+def metadata_objects(documents: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """Serialise the ``zarr.json`` documents of a group and all below it, consolidated into the group's own.
+
+    ``documents`` holds each document by its key; the root's is ``zarr.json`` and comes last.
+    """
+    below = {key.removesuffix("/zarr.json"): document for key, document in sorted(documents.items()) if "/" in key}
+    for path, document in below.items():
+        yield f"{path}/zarr.json", _json(document)
+    root = dict(documents["zarr.json"])
+    root["consolidated_metadata"] = {
+        "kind": "inline",
+        "must_understand": False,
+        "metadata": {
+            path: document if document["node_type"] == "array" else {
+                **document,
+                # zarr marks a group inside consolidated metadata as complete by an empty one of its own.
+                "consolidated_metadata": {"kind": "inline", "must_understand": False, "metadata": {}},
+            }
+            for path, document in below.items()
+        },
+    }
+    yield "zarr.json", _json(root)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
+
+
+def level_shape(image: Image, level: int) -> tuple[int, ...]:
+    """Give the shape of a level: space halves, rounding up."""
+    return tuple(-(-axis.size // 2**level) if axis.type == "space" else axis.size for axis in image.axes)
+
+
+def multiscale(image: Image) -> dict[str, Any]:
+    """Give the one entry of NGFF ``multiscales``, as the strict schema wants it.
+
+    NGFF's origin is the centre of the first pixel, so a level of scale ``k`` times the finest begins at
+    ``(k - 1) / 2`` pixels of the finest, plus the image's own translation.
+    """
+    return {
+        "name": image.name or image.path,
+        "type": "mean" if image.levels > 1 else "none",
+        "metadata": {"description": "2 x 2 means" if image.levels > 1 else "one level, as acquired"},
+        "axes": [_axis(axis) for axis in image.axes],
+        "datasets": [
+            {
+                "path": str(level),
+                "coordinateTransformations": [
+                    {"type": "scale", "scale": [axis.scale * _step(axis, level) for axis in image.axes]},
+                    {
+                        "type": "translation",
+                        "translation": [
+                            axis.translation + axis.scale * (_step(axis, level) - 1) / 2 for axis in image.axes
+                        ],
+                    },
+                ],
+            }
+            for level in range(image.levels)
+        ],
+    }
+
+
+def _step(axis: Axis, level: int) -> int:
+    return int(2**level) if axis.type == "space" else 1
+
+
+def _axis(axis: Axis) -> dict[str, str]:
+    named = {"name": axis.name, "type": axis.type}
+    return named if axis.unit is None else {**named, "unit": axis.unit}
+
+
+class ShardEncoder:
+    """Puts one shard together, chunk by chunk, in any order of chunks.
+
+    Parameters
+    ----------
+    image
+        The image whose shard it is.
+    encode
+        Encodes one chunk: :meth:`Codec.encoder`.
+    """
+
+    def __init__(self, image: Image, encode: Callable[[Buffer], bytes]) -> None:
+        self._grid = tuple(shard // chunk for shard, chunk in zip(image.shards, image.chunks, strict=True))
+        self._dtype = np.dtype(image.dtype).newbyteorder("<")
+        self._chunk = image.chunks
+        self._encode = encode
+        self._places = [(_ABSENT, _ABSENT)] * prod(self._grid)
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def add(self, place: int, pixels: npt.NDArray[Any]) -> None:
+        """Encode chunk number ``place`` (C order within the shard); short at the array's end is padded with zeros."""
+        if pixels.shape != self._chunk:
+            padded = np.zeros(self._chunk, self._dtype)
+            padded[tuple(slice(size) for size in pixels.shape)] = pixels
+            pixels = padded
+        encoded = self._encode(np.ascontiguousarray(pixels, dtype=self._dtype).data)
+        self._places[place] = (self._size, len(encoded))
+        self._pieces.append(encoded)
+        self._size += len(encoded)
+
+    def finish(self) -> bytes:
+        """Give the object: encoded chunks, then the index (offset and size of each, uint64) with its CRC-32C."""
+        index = b"".join(struct.pack("<QQ", *place) for place in self._places)
+        return b"".join((*self._pieces, index, crc32c(index)))
+
+
+def shard_key(image: Image, shard: int) -> str:
+    """Give the key of a shard below the image's group, for shards that follow one another along the first axis."""
+    return f"0/c/{shard}" + "/0" * (len(image.axes) - 1)
