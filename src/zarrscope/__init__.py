@@ -1,7 +1,7 @@
 """zarrscope: microscopy and spatial-omics archives rewritten as sharded OME-Zarr and AnnData, proven and lazy.
 
-The verbs are ``plan``, ``convert``, ``open``, ``verify``, ``info`` and ``sheet``; each is imported when it is first used, so
-that ``import zarrscope`` costs next to nothing.
+The verbs are ``plan``, ``convert``, ``open``, ``verify``, ``info`` and ``sheet``; each is imported when it is first used,
+so that ``import zarrscope`` costs next to nothing.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from zarrscope.api import convert, demo, finish, info, open, plan, sheet, verify  # noqa: A004
+    from zarrscope.api import convert, demonstrate, info, manifest, open, plan, sheet, verify  # noqa: A004
     from zarrscope.errors import ZarrscopeError
-    from zarrscope.recipe import Catalog, Recipe
 
 _HOMES = {
-    **dict.fromkeys(("convert", "demo", "info", "open", "plan", "sheet", "verify"), "zarrscope.api"),
+    **dict.fromkeys(("convert", "demonstrate", "info", "manifest", "open", "plan", "sheet", "verify"), "zarrscope.api"),
     "ZarrscopeError": "zarrscope.errors",
-    **dict.fromkeys(("Catalog", "Recipe", "arrange", "stack"), "zarrscope.recipe"),
 }
 
-__all__ = ["Catalog", "Recipe", "ZarrscopeError", "convert", "demo", "info", "open", "plan", "sheet", "verify"]
+__all__ = ["ZarrscopeError", "convert", "demonstrate", "info", "manifest", "open", "plan", "sheet", "verify"]
 
 
 def __getattr__(name: str) -> object:

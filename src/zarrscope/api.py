@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zarrscope import __version__
 from zarrscope.errors import RecipeError, StoreError, UsageError
 from zarrscope.model import Choices, Layout, Origin, Plan, Progress, Source, Task
-from zarrscope.plan import chunked, make_plan, select
+from zarrscope.planning import chunked, make_plan, select
 from zarrscope.recipe import Recipe, choose, known, scan
 from zarrscope.record import Record
 from zarrscope.storage import Storage
@@ -24,7 +25,7 @@ from zarrscope.writers.codec import Codec
 
 if TYPE_CHECKING:
     from zarrscope.loaders.store import Store
-    from zarrscope.verify import Report
+    from zarrscope.proof import Report
 
 type Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 type Tell = Callable[[Progress], None]
@@ -367,8 +368,107 @@ def verify(
     VerifyError
         With every problem found.
     """
-    from zarrscope.verify import verify_store
+    from zarrscope.proof import verify_store
 
     opened = _open_sources(sources, storage_options) if sources else ()
     target = Storage(os.fspath(store), dict(storage_options or {}))
     return verify_store(target, sources=opened, recipes=known(), quick=quick, read_data=read_data, say=say)
+
+
+def manifest(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+    """Give one line ``sha256  key`` an object, as ``sha256sum -c`` takes it inside a local store."""
+    from zarrscope.proof import manifest_lines
+
+    return manifest_lines(Storage(os.fspath(store), dict(storage_options or {})))
+
+
+def info(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Tell what a store holds, as plain values: sources, images with statistics, samples, terms, findings.
+
+    An unfinished store tells how far it is.
+    """
+    from zarrscope.describe import describe, describe_unfinished
+    from zarrscope.engine.journal import Journal
+    from zarrscope.engine.target import record_of
+
+    target = Storage(os.fspath(store), dict(storage_options or {}))
+    journal, record = Journal(target), record_of(target)
+    begun = journal.plan() if record is None or record.pending else None
+    under_way = {} if begun is None else {"tasks": len(begun.tasks), "tasks_done": len(journal.done(begun))}
+    if record is None:
+        if begun is None:
+            raise StoreError(f"{target.url} is no store of ours.")
+        return {**describe_unfinished(begun, target.url), **under_way}
+    return {**describe(open(store, storage_options=storage_options), record), **under_way}
+
+
+def sheet(
+    store: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    by: str | None = None,
+    samples: str | None = None,
+    columns: int = 8,
+    storage_options: Mapping[str, Any] | None = None,
+) -> None:
+    """Draw a contact sheet: some samples of each value of a column, pairs side by side, as PNG.
+
+    Parameters
+    ----------
+    store
+        A finished store.
+    out
+        The PNG to write.
+    by
+        A column of the catalogue; one row of pictures for each of its values.
+    samples
+        Which sample set or image; by default the first whose catalogue has the column.
+    columns
+        Samples a row.
+    storage_options
+        Handed to fsspec.
+    """
+    from zarrscope.contact import draw_sheet
+
+    draw_sheet(open(store, storage_options=storage_options), os.fspath(out), by=by, samples=samples, columns=columns)
+
+
+def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) -> str:
+    """Make small archives true to form, convert, verify and open them; give what to type next.
+
+    Raises
+    ------
+    UsageError
+        Where the folder is there and not empty, and not left by an earlier demo.
+    """
+    from zarrscope.demo import make_biosr, make_stedfm
+
+    home = Path(folder)
+    marker = home / ".zarrscope-demo"
+    if home.exists() and any(home.iterdir()) and not marker.exists():
+        raise UsageError(f"{home} is there already and not empty: give another folder.")
+    home.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    say("making STED-FM's six archives and BioSR's folder tree, small but true to form")
+    archives = make_stedfm(home)
+    tree = make_biosr(home)
+    parts = {"stedfm.zarr": (list(archives.values()), "protein"), "biosr.zarr": ([tree], None)}
+    told = []
+    for name, (sources, by) in parts.items():
+        store, picture = home / name, home / f"{Path(name).stem}.png"
+        record = convert(sources, store, overwrite=store.exists(), say=say)
+        say(str(verify(store, sources=sources)))
+        sheet(store, picture, by=by, samples="subset" if by else "test")
+        told.append(f"{store}: {record.counts.converted} members, a picture in {picture}")
+    first = home / "stedfm.zarr"
+    return "\n".join(
+        [
+            *told,
+            "Type next:",
+            f"  zarrscope info {first}",
+            f"  zarrscope verify {first} --read-data",
+            f"  zarrscope sheet {home / 'biosr.zarr'} --samples train pairs.png",
+            '  python -c "import zarrscope as zs; '
+            f"print(zs.open('{first}').query('protein == \\'psd95\\'').image('normalised'))\"",
+        ]
+    )

@@ -120,7 +120,7 @@ def main() -> None:
 @click.argument("folder", default="zarrscope-demo", type=click.Path(file_okay=False, path_type=Path))
 def demo(folder: Path) -> None:
     """Make small archives, convert, verify and open them, and show what to type next."""
-    click.echo(zarrscope.demo(folder, say=say))
+    click.echo(zarrscope.demonstrate(folder, say=say))
 
 
 @main.command()
@@ -131,7 +131,7 @@ def demo(folder: Path) -> None:
 def plan(sources: tuple[str, ...], store: str, *, as_json: bool, **choices: Any) -> None:
     """Tell what a conversion would write, how large, and how long it takes. Writes nothing."""
     from zarrscope.describe import plan_text
-    from zarrscope.plan import to_json
+    from zarrscope.planning import to_json
 
     planned = zarrscope.plan(list(sources), store, **choices)
     click.echo(to_json(planned).decode() if as_json else plan_text(planned))

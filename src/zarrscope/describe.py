@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from zarrscope.model import Plan
 from zarrscope.record import Record
+
+if TYPE_CHECKING:
+    from zarrscope.loaders.store import Store
 
 
 def size_text(size: int) -> str:
@@ -144,3 +149,62 @@ def info_json(info: Mapping[str, Any]) -> str:
         return None if isinstance(value, float) and value - value != 0 else value
 
     return json.dumps(plain(info), indent=1, allow_nan=False)
+
+
+def describe(store: Store, record: Record) -> dict[str, Any]:
+    """Tell what a store holds, as plain values."""
+    images = [
+        {
+            "path": element.path,
+            "role": element.role,
+            "shape": list(element.shape),
+            "dtype": element.dtype,
+            "chunks": list(element.chunks),
+            "shards": list(element.shards),
+            "quarantined": element.quarantined,
+            "statistics": [
+                {"class": str(name), **row} for name, row in store.statistics(element.path).to_dict("index").items()
+            ],
+        }
+        for element in record.elements
+        if element.kind == "image"
+    ]
+    last = record.conversions[-1] if record.conversions else None
+    told = [*record.findings, *(last.findings if last else ())]
+    return {
+        "title": record.title,
+        "recipe": record.recipe,
+        "version": record.version,
+        "license": record.terms.license,
+        "citation": record.terms.citation,
+        "sources": [msgspec.to_builtins(source) for one in record.conversions for source in one.sources],
+        "counts": msgspec.to_builtins(record.counts),
+        "images": images,
+        "samples": [
+            {"name": one.name, "length": one.length, "images": [linked.role for linked in one.images]}
+            for one in record.samples
+        ],
+        "findings": [msgspec.to_builtins(finding) for finding in told],
+        "pending": list(record.pending),
+    }
+
+
+def describe_unfinished(plan: Plan, url: str) -> dict[str, Any]:
+    """Tell of a conversion that has not ended: what it will hold."""
+    return {
+        "title": f"{url}, an unfinished conversion",
+        "recipe": plan.recipe,
+        "version": plan.version,
+        "license": "unknown",
+        "citation": "unknown",
+        "sources": [{"name": one.name, "size": one.size} for one in plan.sources],
+        "counts": msgspec.to_builtins(plan.counts),
+        "images": [
+            {"path": image.path, "role": image.role, "shape": list(image.shape), "dtype": image.dtype,
+             "chunks": list(image.chunks), "shards": list(image.shards), "quarantined": 0, "statistics": []}
+            for image in plan.images
+        ],
+        "samples": [],
+        "findings": [],
+        "pending": [image.path for image in plan.images],
+    }

@@ -23,6 +23,9 @@ FORMAT = 1
 JOURNAL = ".zarrscope"  # everything temporary lives below this prefix of a store
 ROOT = "zarr.json"
 
+# The document of a group that only leads on to others.
+PLAIN_GROUP = b'{\n "attributes": {},\n "node_type": "group",\n "zarr_format": 3\n}'
+
 MANIFEST = "manifest"  # names of the tables beside an image
 ROWS = "rows"
 STATISTICS = "statistics"

@@ -203,7 +203,7 @@ def places(value):
         yield from ((key, *way) for way in places(inner))
 
 
-@settings(deadline=None)  # the first validator takes long to build
+@settings(deadline=None)  # nothing is timed
 @given(data=st.data())
 def test_no_document_is_too_strange(data):
     """Whatever JSON stands in whichever place, the answer is a list of problems and never an exception."""

@@ -208,7 +208,7 @@ JSON = st.recursive(
 )
 
 
-@settings(deadline=None)
+@settings(deadline=None)  # nothing is timed
 @given(data=st.data())
 def test_no_document_is_too_strange(healthy, data):
     """Whatever JSON stands in whichever field, the answer is a list of problems and never an exception."""

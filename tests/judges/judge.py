@@ -1,7 +1,8 @@
 """Ask programs that we did not write about our stores, each in an environment of its own because their pins clash.
 
-Validators say whether an image is OME-Zarr 0.5; readers open it (lost data is an error for them, never zeros) and give
-the SHA-256 of level 0, so that pixels can be compared between libraries. From the shell::
+Validators say whether an image is OME-Zarr 0.5 and look at no pixel; readers open it and give the SHA-256 of level 0,
+so that pixels can be compared between three engines: tensorstore (C++), zarr-python, and zarrs (Rust) below ngff-zarr.
+To the first two a lost shard is an error, to the third it is zeros, which its digest shows. From the shell::
 
     python tests/judges/judge.py IMAGE_GROUP... [--table TABLE_GROUP ...]
 

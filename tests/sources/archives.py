@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
@@ -24,9 +25,9 @@ SIZES = {"a-0-0": 1000, "b": 0, "c.tif": 513, "deep/down/d β": 70_000, "e": 1, 
 MEMBERS = {name: content(number, size) for number, (name, size) in enumerate(SIZES.items())}
 
 
-def tar(members=MEMBERS, format=tarfile.PAX_FORMAT, folders=()) -> bytes:
+def tar(members=MEMBERS, flavour=tarfile.PAX_FORMAT, folders=()) -> bytes:
     file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w", format=format) as archive:
+    with tarfile.open(fileobj=file, mode="w", format=flavour) as archive:
         for name in folders:
             info = tarfile.TarInfo(name)
             info.type = tarfile.DIRTYPE
@@ -54,12 +55,12 @@ def header(name: bytes = b"x", size: bytes = b"%011o\0" % 0, kind: bytes = b"0",
 
 
 def entry(name: bytes = b"x", data: bytes = b"", kind: bytes = b"0", **fields: bytes) -> bytes:
-    """A header with its content, padded to whole blocks."""
+    """Give a header with its content, padded to whole blocks."""
     return header(name, b"%011o\0" % len(data), kind, **fields) + data + bytes(-len(data) % 512)
 
 
 def pax(**records: str | bytes) -> bytes:
-    """The body of an extended header; an underscore stands for a dot in a key."""
+    """Give the body of an extended header; an underscore stands for a dot in a key."""
     body = b""
     for key, value in records.items():
         raw = (
@@ -85,9 +86,21 @@ def zipped(members=MEMBERS, method=zipfile.ZIP_DEFLATED) -> bytes:
     return file.getvalue()
 
 
+def patched(data: bytes, name: str, *, central: dict[int, bytes] | None = None, local: dict[int, bytes] | None = None):
+    """Change fields of one entry: of its central header, and of its local header, by their place there."""
+    changed = bytearray(data)
+    at = changed.rindex(name.encode()) - 46
+    assert changed[at : at + 4] == b"PK\1\2"
+    (begin,) = struct.unpack_from("<I", changed, at + 42)
+    for start, fields in ((at, central or {}), (begin, local or {})):
+        for place, value in fields.items():
+            changed[start + place : start + place + len(value)] = value
+    return bytes(changed)
+
+
 BUILD = {
     "tar": tar,
-    "tar gnu": lambda: tar(format=tarfile.GNU_FORMAT),
+    "tar gnu": lambda: tar(flavour=tarfile.GNU_FORMAT),
     "zip stored": lambda: zipped(method=zipfile.ZIP_STORED),
     "zip deflated": zipped,
     "tar in stored zip": lambda: zipped({"all.tar": tar()}, zipfile.ZIP_STORED),

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import fsspec
 import numpy as np
 import pytest
-from sources.archives import KINDS, MEMBERS, Counted, contents, place
 
+from sources.archives import KINDS, MEMBERS, Counted, contents, place
 from zarrscope.errors import DecodeError
 from zarrscope.model import Members, Source
 from zarrscope.sources import open_source
@@ -104,7 +104,7 @@ class TestContract:
         assert isinstance(missing, DecodeError)
         assert [bytes(first), bytes(last)] == [MEMBERS["a-0-0"], MEMBERS["c.tif"]]
 
-    def test_refused_members_are_named_and_not_read(self, source, monkeypatch):
+    def test_refused_members_are_named_and_not_read(self, source):
         members = source.index().members
         told = Members(
             names=members.names, sizes=members.sizes, offsets=members.offsets, refused={2: "a link", 3: "a device"}

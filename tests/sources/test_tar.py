@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources.archives import END, content, contents, entry, header, opened, pax, tar
 
+from sources.archives import END, content, contents, entry, header, opened, pax, tar
 from zarrscope.errors import SourceError
 from zarrscope.sources import open_source
 
@@ -247,14 +247,14 @@ FORMATS = st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX
 def test_healthy_archives_agree_with_tarfile(members):
     """Names, sizes and offsets are those that Python's tarfile finds, whatever the format of each member."""
     data = b""
-    for number, (name, size, format) in enumerate(members):
+    for number, (name, size, flavour) in enumerate(members):
         info = tarfile.TarInfo(name)
         info.size = size
         try:
-            data += info.tobuf(format) + content(number, size) + bytes(-size % 512)
+            data += info.tobuf(flavour) + content(number, size) + bytes(-size % 512)
         except ValueError:  # a name too long for ustar
             info.name = f"short{number}"
-            data += info.tobuf(format) + content(number, size) + bytes(-size % 512)
+            data += info.tobuf(flavour) + content(number, size) + bytes(-size % 512)
     data += END
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         expected = [(info.name, info.size, info.offset_data) for info in archive]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sources.archives import MEMBERS, content, contents, opened, zipped
 
+from sources.archives import MEMBERS, content, contents, opened, patched, zipped
 from zarrscope.errors import SourceError
 from zarrscope.sources import open_source
 from zarrscope.sources.access import BrokenError, Section
@@ -22,18 +22,6 @@ from zarrscope.storage import Blob
 
 THREE = {name: content(number, 900) for number, name in enumerate(("one", "two", "three"))}
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-
-
-def patched(data: bytes, name: str, *, central: dict[int, bytes] | None = None, local: dict[int, bytes] | None = None):
-    """Change fields of one entry: of its central header, and of its local header, by their place there."""
-    changed = bytearray(data)
-    at = changed.rindex(name.encode()) - 46
-    assert changed[at : at + 4] == b"PK\1\2"
-    (begin,) = struct.unpack_from("<I", changed, at + 42)
-    for start, fields in ((at, central or {}), (begin, local or {})):
-        for place, value in fields.items():
-            changed[start + place : start + place + len(value)] = value
-    return bytes(changed)
 
 
 def place_of_content(data: bytes, name: str) -> int:
@@ -68,9 +56,9 @@ def test_one_bad_entry_leaves_the_others(tmp_path, case):
     [
         (STORED, {0: b"XX"}, "expected a local header, found b'XX"),
         (STORED, {28: b"\xff\xff"}, "the archive has "),
-        (DEFLATED, {28: b"\4\0"}, "its deflated data are corrupt"),
+        (DEFLATED, {26: b"\0\0"}, "its deflated data are corrupt"),
     ],
-    ids=["no local header", "an extra field into the next entry", "a shifted content"],
+    ids=["no local header", "an extra field into the next entry", "a name that is shorter"],
 )
 def test_local_headers_are_checked(tmp_path, method, local, reason):
     source = opened(tmp_path, patched(zipped(THREE, method), "two", local=local))
@@ -100,7 +88,8 @@ def test_any_flipped_bit_of_a_content_is_noticed(tmp_path, method):
         damaged = bytearray(whole)
         damaged[at] ^= 1 << (at % 8)
         got = contents(opened(tmp_path, bytes(damaged)))
-        assert isinstance(got["two"], str), at
+        harmless = method == DEFLATED and got["two"] == THREE["two"]  # bits that fill up the last byte
+        assert isinstance(got["two"], str) or harmless, at
         assert (got["one"], got["three"]) == (THREE["one"], THREE["three"])
 
 

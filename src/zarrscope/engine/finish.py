@@ -22,6 +22,7 @@ from zarrscope.errors import Problem
 from zarrscope.model import Digest, Image, Plan, SampleSet, Source
 from zarrscope.recipe import Recipe
 from zarrscope.record import (
+    PLAIN_GROUP,
     ROOT,
     Conversion,
     Element,
@@ -51,9 +52,6 @@ def prepare(plan: Plan, storage: Storage) -> None:
             storage.put(f"{image.path}/{key}", data)
         for folder in _folders(image.path):
             storage.put(f"{folder}/{ROOT}", PLAIN_GROUP)
-
-
-PLAIN_GROUP = b'{\n "attributes": {},\n "node_type": "group",\n "zarr_format": 3\n}'
 
 
 def _folders(path: str) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from zarrscope import plan as plans
+from zarrscope import planning
 from zarrscope.errors import StoreError
 from zarrscope.model import Members, Parts, Plan, Receipt, Task, strings
 from zarrscope.record import JOURNAL
@@ -38,7 +38,7 @@ class Journal:
         except FileNotFoundError:
             return None
         try:
-            return plans.from_json(document)
+            return planning.from_json(document)
         except msgspec.DecodeError as error:
             raise StoreError(
                 f"{self.storage.at(PLAN)} was written by another version of zarrscope ({error}). "
@@ -49,7 +49,7 @@ class Journal:
         """Write down the rows, then the plan: with the plan, the conversion has begun."""
         for one in parts:
             self.storage.put(f"{JOURNAL}/rows/{one.image}", pack_parts(one))
-        self.storage.put(PLAN, plans.to_json(plan))
+        self.storage.put(PLAN, planning.to_json(plan))
 
     def parts(self, image: str) -> Parts:
         """Read the rows of an image back: no pass over the source is needed to resume."""

@@ -51,8 +51,7 @@ def normalise(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Select, ...], tup
         places = np.asarray(one)
         if places.dtype.kind not in "iu" and places.size:
             raise IndexError(f"axis {axis}: expected integers or a slice, found {one!r}")
-        places = places.astype(np.int64)
-        inside = _bounded(np.where(places < 0, places + size, places), size, axis)
+        inside = _bounded(places.astype(np.int64), size, axis)
         if places.ndim == 0:
             dropped.append(axis)
             selects.append(slice(int(inside), int(inside) + 1, 1))
@@ -64,10 +63,10 @@ def normalise(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Select, ...], tup
 def _bounded(places: npt.NDArray[np.int64], size: int, axis: int) -> npt.NDArray[np.int64]:
     if places.ndim > 1:
         raise IndexError(f"axis {axis}: expected one dimension of row numbers, found {places.ndim}")
-    if places.size and (places.min() < 0 or places.max() >= size):
-        bad = places[(places < 0) | (places >= size)].flat[0]
+    if places.size and (places.min() < -size or places.max() >= size):
+        bad = places[(places < -size) | (places >= size)].flat[0]
         raise IndexError(f"axis {axis}: place {int(bad)} is out of bounds for size {size}")
-    return places
+    return np.where(places < 0, places + size, places)
 
 
 def length(select: Select) -> int:

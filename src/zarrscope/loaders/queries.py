@@ -7,19 +7,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from zarrscope.errors import QueryError, UsageError
+from zarrscope.loaders.masks import masks
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.sets import SampleSets
 from zarrscope.model import Integers
-from zarrscope.query import Categories, Expression, Values, parse, unknown_column
+from zarrscope.query import Expression, parse, unknown_column
 
 if TYPE_CHECKING:
     import pandas as pd
     from xarray import DataArray
-
-type Mask = npt.NDArray[np.bool_]
 
 
 def select(sets: SampleSets, text: str, *, names: Sequence[str] | None, quarantined: bool) -> Selection:
@@ -37,45 +35,12 @@ def select(sets: SampleSets, text: str, *, names: Sequence[str] | None, quaranti
     having = {name: table for name, table in tables.items() if all(map(table.has, expression.columns))}
     if not having:
         raise _no_set_has(expression, {name: table.names for name, table in tables.items()})
-    found = _masks(expression, {name: table.columns(expression.columns) for name, table in having.items()})
+    found = masks(expression, {name: table.columns(expression.columns) for name, table in having.items()})
     rows = {}
     for name, mask in found.items():
         if mask.any():
             rows[name] = np.flatnonzero(mask if quarantined else mask & sets.sound(sets.get(name)))
     return Selection(sets, text, {name: held for name, held in rows.items() if len(held)})
-
-
-def _masks(expression: Expression, tables: Mapping[str, Mapping[str, Values]]) -> dict[str, Mask]:
-    """Evaluate over the rows of several sets as if they were one table.
-
-    Asked set by set, a value that only one of them has would count as a typing error in all others.
-    """
-    joined = {name: _join([table[name] for table in tables.values()]) for name in expression.columns}
-    mask = expression.mask(joined)
-    lengths = [len(table[expression.columns[0]]) for table in tables.values()]
-    return dict(zip(tables, np.split(mask, np.cumsum(lengths)[:-1]), strict=True))
-
-
-def _join(columns: Sequence[Values]) -> Values:
-    if len(columns) == 1:
-        return columns[0]
-    coded = [column for column in columns if isinstance(column, Categories)]
-    if len(coded) < len(columns):
-        return np.concatenate([_spread(column) for column in columns])
-    # The same text may stand in several lists of values: a comparison answers for each entry, so that does no harm.
-    starts = np.cumsum([0, *(len(column.values) for column in coded)])
-    codes = [
-        np.where(column.codes < 0, -1, column.codes.astype(np.int64) + start)
-        for column, start in zip(coded, starts, strict=False)
-    ]
-    return Categories(np.concatenate(codes), np.concatenate([column.values for column in coded]))
-
-
-def _spread(column: Values) -> npt.NDArray[Any]:
-    if not isinstance(column, Categories):
-        return column
-    missing: Any = "" if column.values.dtype.kind in "TUO" else np.nan
-    return np.asarray(np.append(column.values, missing)[column.codes])
 
 
 def _no_set_has(expression: Expression, known: Mapping[str, Sequence[str]]) -> QueryError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -146,6 +146,7 @@ class SampleSets:
         """Give one row a sample: its set, its row, and the columns of the leading rows, all or those named."""
         import pandas as pd
 
+        named = columns is None or INDEX in columns
         frames = []
         for name in self.names if rows is None else rows:
             table = self.rows(self.get(name))
@@ -154,10 +155,11 @@ class SampleSets:
             if rows is not None:
                 numbers = rows[name]
                 frame = frame.iloc[numbers]
-            frame.insert(0, "set", pd.Categorical.from_codes(np.zeros(len(frame), np.int8), [name]))
+            here = pd.Categorical.from_codes(np.zeros(len(frame), np.int8), pd.Index([name]))
+            frame.insert(0, "set", pd.Series(here, index=frame.index))
             frame.insert(1, "row", numbers)
             frames.append(frame)
-        return _stacked(frames)
+        return _stacked(frames) if named else _stacked(frames).reset_index(drop=True)
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
@@ -168,7 +170,7 @@ def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
         return frames[0]
     if not frames:
         return pd.DataFrame({"set": [], "row": []})
-    shared = [name for name in frames[0] if all(name in frame and _categorical(frame[name]) for frame in frames)]
+    shared = [name for name in frames[0] if _same_kind([frame[name] for frame in frames if name in frame], len(frames))]
     for name in shared:
         union = pd.api.types.union_categoricals([frame[name] for frame in frames]).categories
         for frame in frames:
@@ -176,7 +178,11 @@ def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames)
 
 
-def _categorical(column: pd.Series) -> bool:
+def _same_kind(columns: list[pd.Series[Any]], count: int) -> bool:
+    """Tell whether all frames have the column, as unordered categories of one type."""
     import pandas as pd
 
-    return isinstance(column.dtype, pd.CategoricalDtype) and not column.dtype.ordered
+    kinds = [column.dtype for column in columns if isinstance(column.dtype, pd.CategoricalDtype)]
+    return len(kinds) == count and not any(
+        kind.ordered or kind.categories.dtype != kinds[0].categories.dtype for kind in kinds
+    )

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 from collections.abc import Buffer, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import batched
 from math import prod
@@ -25,22 +24,13 @@ from zarrscope.errors import MissingDataError, StoreError, UsageError
 from zarrscope.loaders.chunking import Piece, length, normalise, pieces
 from zarrscope.loaders.codecs import ChunkDecoder, data_type, names
 from zarrscope.loaders.objects import IndexCache, IndexLayout, ShardIndex, StoredObject, torn
+from zarrscope.loaders.runs import Located, Run, join
 from zarrscope.loaders.threads import each
 from zarrscope.storage import Storage
 
 LOCAL_GAP = 16 << 10  # bytes that are sooner read over than skipped on a disk
 OPEN = 64  # objects that one read holds open
 LOCAL_RUN = 1 << 20  # bytes of one local read: small enough that threads share a shard
-
-
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """Bytes of one object that are read together, and the pieces decoded from them: (first byte, size, pieces)."""
-
-    stored: StoredObject
-    start: int
-    stop: int
-    chunks: Sequence[tuple[int, int, Sequence[Piece]]]
 
 
 class ShardedArray:
@@ -68,8 +58,8 @@ class ShardedArray:
             self.shape = tuple(int(size) for size in document["shape"])
             self.shards = tuple(int(size) for size in document["chunk_grid"]["configuration"]["chunk_shape"])
             encoding = document.get("chunk_key_encoding", {"name": "default"})
-            self._separator = (encoding.get("configuration") or {}).get(
-                "separator", "/" if encoding["name"] == "default" else "."
+            self._separator = str(
+                (encoding.get("configuration") or {}).get("separator", "/" if encoding["name"] == "default" else ".")
             )
             self._begin = {"default": [f"{prefix}/c"], "v2": []}[encoding["name"]]
             self.dtype = data_type(document, where)
@@ -173,7 +163,7 @@ class ShardedArray:
         if out.size:
             remote = self._storage.root is None
             for some in batched(pieces(selects, self.chunks, self._grid).items(), OPEN):
-                runs: list[_Run] = []
+                runs: list[Run] = []
                 each(partial(self._fetch, runs, out), some, remote=remote)
                 each(partial(self._fill, out), runs, remote=remote)
         return out[tuple(0 if axis in dropped else slice(None) for axis in range(self.ndim))] if dropped else out
@@ -195,7 +185,7 @@ class ShardedArray:
             return self._separator.join([*self._begin, *map(str, shard)])
         return f"{self._prefix}/{self._separator.join(map(str, shard))}"
 
-    def _fetch(self, runs: list[_Run], out: npt.NDArray[Any], unit: tuple[tuple[int, ...], list[Piece]]) -> None:
+    def _fetch(self, runs: list[Run], out: npt.NDArray[Any], unit: tuple[tuple[int, ...], list[Piece]]) -> None:
         """Plan the reads from one shard; where all of a remote one is wanted, read and decode it at once."""
         shard, wanted = unit
         key = self._key(shard)
@@ -221,7 +211,7 @@ class ShardedArray:
             index = self._index.read(stored)
             self._indexes.put(key, index)
         gap, most = (index.mean, 1 << 62) if self._storage.root is None else (min(index.mean, LOCAL_GAP), LOCAL_RUN)
-        runs.extend(_runs(stored, self._located(stored, index, by_place), gap, most))
+        runs.extend(join(stored, self._located(stored, index, by_place), gap, most))
 
     def _count(self, shard: tuple[int, ...]) -> int:
         """Count the chunks of a shard that lie within the array."""
@@ -230,9 +220,7 @@ class ShardedArray:
             for number, shape, size, chunk in zip(shard, self.shape, self.shards, self.chunks, strict=True)
         )
 
-    def _located(
-        self, stored: StoredObject, index: ShardIndex, by_place: Mapping[int, list[Piece]]
-    ) -> list[tuple[int, int, Sequence[Piece]]]:
+    def _located(self, stored: StoredObject, index: ShardIndex, by_place: Mapping[int, list[Piece]]) -> list[Located]:
         places = np.fromiter(by_place, np.int64, len(by_place))
         starts, sizes = index.starts[places], index.sizes[places]
         if (sizes < 0).any():
@@ -249,7 +237,7 @@ class ShardedArray:
     def _chunk(self, place: int) -> str:
         return f"chunk {tuple(int(at) for at in np.unravel_index(place, self._grid))}"
 
-    def _fill(self, out: npt.NDArray[Any], run: _Run) -> None:
+    def _fill(self, out: npt.NDArray[Any], run: Run) -> None:
         data = memoryview(run.stored.part(run.start, run.stop))
         self._place(out, run.stored, data, [(start - run.start, size, these) for start, size, these in run.chunks])
 
@@ -258,7 +246,7 @@ class ShardedArray:
         out: npt.NDArray[Any],
         stored: StoredObject,
         data: Buffer,
-        chunks: Sequence[tuple[int, int, Sequence[Piece]]],
+        chunks: Sequence[Located],
     ) -> None:
         view = memoryview(data)
         for start, size, these in chunks:
@@ -271,19 +259,3 @@ class ShardedArray:
                 ) from None
             for piece in these:
                 out[piece.out] = values[piece.inside]
-
-
-def _runs(stored: StoredObject, chunks: Sequence[tuple[int, int, Sequence[Piece]]], gap: int, most: int) -> list[_Run]:
-    """Join neighbours, sorted by first byte, over gaps of up to ``gap`` bytes into reads of up to ``most``."""
-    found: list[_Run] = []
-    first = 0
-    stop = chunks[0][0] + chunks[0][1]
-    for at in range(1, len(chunks) + 1):
-        start, size = chunks[at][:2] if at < len(chunks) else (1 << 62, 0)
-        if start - stop > gap or start + size - chunks[first][0] > most:
-            found.append(_Run(stored, chunks[first][0], stop, chunks[first:at]))
-            first = at
-            stop = start + size
-        else:
-            stop = max(stop, start + size)
-    return found

@@ -6,7 +6,6 @@ store itself refuses, and names the object.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +77,4 @@ def open_lazily(storage: Storage, path: str) -> AnnData:
     group = zarr.open_group(
         StrictStore(storage.zarr(path), storage.at(path)), mode="r", zarr_format=3, use_consolidated=True
     )
-    with warnings.catch_warnings():
-        # Being experimental is said once here instead of on every table.
-        warnings.filterwarnings("ignore", category=FutureWarning, module="anndata")
-        return read_lazy(group, load_annotation_index=True)
+    return read_lazy(group)

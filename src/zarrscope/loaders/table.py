@@ -134,7 +134,7 @@ def _queryable(column: _Parts) -> Values:
     if mask is None or not mask.any():
         return values
     if values.dtype.kind == "b":
-        return values & ~mask
+        return np.asarray(values & ~mask)
     if values.dtype.kind == "T":
         return np.where(mask, "", values)
     return np.where(mask, np.nan, values.astype(np.float64))
@@ -146,12 +146,12 @@ def _for_pandas(column: _Parts) -> Any:
     values = column.parts["values"]
     held = values.astype(object) if values.dtype.kind == "T" else values
     if column.kind == "categorical":
-        return pd.Categorical.from_codes(column.parts["codes"], pd.Index(held), ordered=column.ordered)
-    mask = column.parts.get("mask")
+        categories = pd.Index(held, dtype="str" if values.dtype.kind == "T" else None)  # also where there are none
+        return pd.Categorical.from_codes(column.parts["codes"], categories, ordered=column.ordered)
     if column.kind == "nullable-integer":
-        return pd.arrays.IntegerArray(values, mask)
+        return pd.arrays.IntegerArray(values, column.parts["mask"])
     if column.kind == "nullable-boolean":
-        return pd.arrays.BooleanArray(values, mask)
-    if mask is not None and mask.any():
-        held = np.where(mask, None, held)
+        return pd.arrays.BooleanArray(values, column.parts["mask"])
+    if column.kind == "nullable-string-array":
+        held[column.parts["mask"]] = None
     return pd.array(held, dtype="str") if values.dtype.kind == "T" and len(held) else held

@@ -52,7 +52,7 @@ class ZarrscopeBackend(BackendEntrypoint):
         except OSError:
             return False
 
-    def open_dataset(  # type: ignore[override]  # engines add parameters of their own: xarray looks them up by name
+    def open_dataset(
         self,
         filename_or_obj: Any,
         *,
@@ -84,7 +84,7 @@ class ZarrscopeBackend(BackendEntrypoint):
             group = store.images[0]
         return _dataset(store, group, level, columns, drop_variables)
 
-    def open_groups_as_dict(  # type: ignore[override]  # as above
+    def open_groups_as_dict(
         self,
         filename_or_obj: Any,
         *,
@@ -113,7 +113,7 @@ class ZarrscopeBackend(BackendEntrypoint):
         }
         return {"/": Dataset(), **opened}
 
-    def open_datatree(  # type: ignore[override]  # as above
+    def open_datatree(
         self,
         filename_or_obj: Any,
         *,

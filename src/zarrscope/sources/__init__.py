@@ -59,32 +59,33 @@ def open_source(url: str, *, options: Mapping[str, Any] | None = None) -> Source
 def _open(url: str, options: Mapping[str, Any]) -> Source:
     path = local_path(url)
     if path is not None:
+        if not attempt(url, path.exists):
+            raise SourceError(f"{url}: no such file or folder.")
         if path.is_dir():
             return FolderSource(Storage(url, options))
-        if not path.exists():
-            raise SourceError(f"{url}: no such file or folder.")
         if not path.is_file():
             raise SourceError(f"{url}: {_EXPECTED}, found a device, a pipe or a socket.")
     blob = Blob(url, options)
-    size = _size(blob)
-    if not size and path is None and not url.lower().startswith("http"):
+    size = attempt(blob.url, lambda: _size(blob))
+    web = url.lower().startswith("http")
+    if not size and path is None and not web:
         # Object stores have no folders: a prefix is told by what lies below it.
         storage = Storage(url, options)
         if any(key for key, _ in attempt(storage.url, lambda: list(storage.keys()))):
             return FolderSource(storage)
     if size is None:
-        raise SourceError(f"{blob.url}: no such file or folder.")
+        raise SourceError(
+            f"{blob.url}: no such file{', or its server does not tell its size' if web else ' or folder'}."
+        )
     return _archive(Section(blob, 0, size), file_name(url), blob.url)
 
 
 def _size(blob: Blob) -> int | None:
-    """Ask for the bytes of an object; None where there is none."""
+    """Ask for the bytes of an object; None where there is no object, or storage does not tell."""
     try:
-        return attempt(blob.url, lambda: blob.size)
-    except SourceError as error:
-        if "no such file" in str(error):
-            return None
-        raise
+        return blob.size
+    except (FileNotFoundError, IsADirectoryError, TypeError):  # fsspec gives None where it does not know
+        return None
 
 
 def _archive(data: Section | Inflated, name: str, url: str) -> Source:

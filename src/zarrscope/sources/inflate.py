@@ -104,8 +104,10 @@ class Inflated:
         if self.size:
             self.read(self.size - 1, 1)
         with self._lock:
-            if not self._inflater.eof and self._step():
+            if self._start + len(self._block) > self.size or self._step():
                 raise BrokenError(self.size, f"the data go on, but the zip declares {self.size:,} bytes")
+            if not self._inflater.eof:
+                raise BrokenError(self.size, "the deflated data are cut off")
             if self._sum != self.crc:
                 raise BrokenError(self.size, f"the CRC-32 is {self._sum:08x}, but the zip declares {self.crc:08x}")
 

@@ -40,6 +40,8 @@ def walk(data: Data, url: str, *, salvage: bool) -> Index:
                 f"Fetch it again, or salvage the {len(kept):,} members before that."
             ) from None
         message = f"broken at byte {broken.offset:,}: {broken.found}; the {len(kept):,} members before that are taken"
+        if not isinstance(data, Section):
+            message += "; its CRC-32 covers the tar as a whole, so that any of them may be damaged too"
         return Index(members=kept, findings=(Problem(where=url, kind="archive", message=message),), salvaged=True)
     return Index(members=walker.members(data.size))
 

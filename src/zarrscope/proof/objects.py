@@ -12,10 +12,9 @@ import numpy as np
 
 from zarrscope.errors import Problem, StoreError
 from zarrscope.loaders.table import Table
-from zarrscope.record import JOURNAL, MANIFEST, ROOT, Element, Record, digest_lines
+from zarrscope.record import JOURNAL, MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines
 from zarrscope.storage import Storage
 
-GROUP = b'{\n "attributes": {},\n "node_type": "group",\n "zarr_format": 3\n}'  # a folder between root and image
 READ = 8 << 20  # bytes read at once for hashing
 
 
@@ -101,7 +100,7 @@ class Inventory:
         }
         known = {ROOT, *(f"{folder}/{ROOT}" for folder in folders)}
         for key in sorted(known - {ROOT}):
-            if key not in self.there or self.target.get(key) != GROUP:
+            if key not in self.there or self.target.get(key) != PLAIN_GROUP:
                 self.problems.append(
                     Problem(where=self.target.at(key), kind="content", message="expected the document of a plain group")
                 )

@@ -17,7 +17,7 @@ from zarrscope.loaders.groups import ImageGroup
 from zarrscope.loaders.shards import ShardedArray
 from zarrscope.loaders.table import Table
 from zarrscope.model import Layout, Parts, Scalar, Source
-from zarrscope.plan import select
+from zarrscope.planning import select
 from zarrscope.query import Categories
 from zarrscope.recipe import Fields, Recipe, columns_of, flatten, scan
 from zarrscope.record import ROWS, Conversion, Record
