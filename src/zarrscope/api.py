@@ -458,7 +458,7 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
         store, picture = home / name, home / f"{Path(name).stem}.png"
         record = convert(sources, store, overwrite=store.exists(), say=say)
         say(str(verify(store, sources=sources)))
-        sheet(store, picture, by=by, samples="subset" if by else "test")
+        sheet(store, picture, by=by, samples="subset/normalised" if by else "test")
         told.append(f"{store}: {record.counts.converted} members, a picture in {picture}")
     first = home / "stedfm.zarr"
     return "\n".join(

@@ -513,8 +513,12 @@ class Receipt:
         Of the object that was written.
     values
         SHA-256 over the XXH3-128 of each row's pixels: survives another encoding.
+    described, codes
+        The distinct descriptions of members, and int32 which one each row has, -1 for none.
     rows
-        Columns of the table, row-aligned with the task.
+        Further columns of the table, row-aligned with the task.
+    reasons
+        Why a row is not ok, by its place in the task.
     member_digests, pixel_digests
         XXH3-128 of each member's bytes and of each row's pixels: 16 bytes a row, end to end.
     quarantined
@@ -526,7 +530,10 @@ class Receipt:
     task: Task
     digest: Digest
     values: str
-    rows: Mapping[str, list[Scalar]]
+    described: tuple[Mapping[str, Scalar], ...]
+    codes: bytes
+    rows: Mapping[str, Sequence[Scalar]]
+    reasons: Mapping[int, str]
     member_digests: bytes
     pixel_digests: bytes
     statistics: Mapping[str, Statistics]

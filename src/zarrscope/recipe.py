@@ -46,6 +46,26 @@ _LEAST, _MOST = 32 << 20, 128 << 20  # bytes of pixels in one shard
 _PEEKS = 64  # members tried before a stack is given up as undecodable
 
 
+def flatten(fields: Fields, prefix: str = "") -> dict[str, Scalar]:
+    """Turn nested fields into one level of plain values, with names that a query can use.
+
+    >>> flatten({"image-id": "a", "size": {"X": 3}, "tags": [1, "b"]})
+    {'image_id': 'a', 'size_X': 3, 'tags': '[1, "b"]'}
+    """
+    import json
+
+    flat: dict[str, Scalar] = {}
+    for key, value in fields.items():
+        name = re.sub(r"\W", "_", f"{prefix}{key}", flags=re.ASCII)
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}_")
+        elif value is None or isinstance(value, (str, int, float, bool)):
+            flat[name] = value
+        else:
+            flat[name] = json.dumps(value, default=str)
+    return flat
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     r"""A dataset as data and functions.
@@ -64,9 +84,10 @@ class Recipe:
         Catalog -> Layout.
     decode
         Bytes of one member -> pixels and fields. Raises :class:`DecodeError`.
+    describe
+        Fields of one member -> plain values by column name; called once for members that share an object of fields.
     tabulate
-        Fields of each row (None where there are none) and the columns known from names -> further columns, as lists
-        of plain values. The default flattens the fields.
+        Rows described so far -> further columns, as lists of plain values.
     private
         Columns dropped unless the user asks to keep them.
     """
@@ -80,7 +101,8 @@ class Recipe:
     license: str = "unknown"
     citation: str = "unknown"
     ignored: str = r"(^|.*/)(\..*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"
-    tabulate: Callable[[Sequence[Fields | None], Obs], Mapping[str, list[Scalar]]] | None = None
+    describe: Callable[[Fields], Mapping[str, Scalar]] = flatten
+    tabulate: Callable[[Described], Mapping[str, Sequence[Scalar]]] | None = None
     private: tuple[str, ...] = ()
 
     def ignores(self, name: str) -> bool:
@@ -166,6 +188,49 @@ class Catalog:
             where = self.sources[int(self.source[places[0]])].url if len(places) else "the source"
             raise SourceError(f"{where}: none of {len(tried)} members tried can be decoded by {self.recipe.name}.")
         return seen.most_common(1)[0][0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Described:
+    """Rows of an image with their fields as plain values.
+
+    Parameters
+    ----------
+    distinct
+        The descriptions that there are: many members share one.
+    codes
+        ``(n,)`` which description each row has; -1 for none.
+    obs
+        ``(n,)`` columns known from names.
+    """
+
+    distinct: tuple[Mapping[str, Scalar], ...]
+    codes: npt.NDArray[np.int32]
+    obs: Obs
+
+    @classmethod
+    def of(cls, fields: Sequence[Fields | None], obs: Obs, recipe: Recipe) -> Described:
+        """Describe the fields of each row (None where it has none)."""
+        place: dict[int, int] = {}
+        distinct: list[Fields] = []
+        codes = np.full(len(fields), -1, np.int32)
+        for row, one in enumerate(fields):
+            if one is not None:
+                if id(one) not in place:
+                    place[id(one)] = len(distinct)
+                    distinct.append(one)
+                codes[row] = place[id(one)]
+        return cls(distinct=tuple(recipe.describe(one) for one in distinct), codes=codes, obs=obs)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that any description has."""
+        return list(dict.fromkeys(name for one in self.distinct for name in one))
+
+    def column(self, name: str) -> list[Scalar]:
+        """Give a described column, ``(n,)``; None where a row lacks it."""
+        values = [*(one.get(name) for one in self.distinct), None]
+        return [values[code] for code in self.codes.tolist()]
 
 
 def known() -> dict[str, Recipe]:
@@ -400,29 +465,3 @@ def arrange(
         quarantined=(*catalog.quarantined, *quarantined),
         findings=(*told, *findings),
     )
-
-
-def flatten(fields: Fields, prefix: str = "") -> dict[str, Scalar]:
-    """Turn nested fields into one level of plain values, with names that a query can use.
-
-    >>> flatten({"image-id": "a", "size": {"X": 3}, "tags": [1, "b"]})
-    {'image_id': 'a', 'size_X': 3, 'tags': '[1, "b"]'}
-    """
-    import json
-
-    flat: dict[str, Scalar] = {}
-    for key, value in fields.items():
-        name = re.sub(r"\W", "_", f"{prefix}{key}", flags=re.ASCII)
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{name}_")
-        elif value is None or isinstance(value, (str, int, float, bool)):
-            flat[name] = value
-        else:
-            flat[name] = json.dumps(value, default=str)
-    return flat
-
-
-def columns_of(rows: Sequence[Mapping[str, Scalar] | None]) -> dict[str, list[Scalar]]:
-    """Turn rows into columns; a field that a row lacks is None there."""
-    names = list(dict.fromkeys(name for row in rows if row is not None for name in row))
-    return {name: [None if row is None else row.get(name) for row in rows] for name in names}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import threading
 import uuid
 from collections.abc import Buffer, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "http", "https", "hf", "memory"})
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-LOCAL_RUN = 8 << 20  # bytes of one local read: large enough to amortise, small enough to stay in cache
+LOCAL_RUN = 1 << 20  # bytes of one local read: enough to amortise the call, little enough to stay in cache
 REMOTE_RUN = 64 << 20
+_OPENING = threading.Lock()
 
 
 def redact(url: str) -> str:
@@ -34,9 +36,11 @@ def redact(url: str) -> str:
 
     >>> redact("https://me:secret@host.org/a.tar?X-Sig=1#f")
     'https://host.org/a.tar'
-    >>> redact("data/a.tar")
-    'data/a.tar'
+    >>> redact("data/a.tar"), redact("zip://a.tar::s3://key:secret@bucket/a.zip")
+    ('data/a.tar', 'zip://a.tar::s3://bucket/a.zip')
     """
+    if "::" in url:
+        return "::".join(map(redact, url.split("::")))
     if not _SCHEME.match(url):
         return url
     parts = urlsplit(url)
@@ -112,10 +116,15 @@ class Blob:
         """The most bytes that one read should ask for."""
         return LOCAL_RUN if local_path(self.address) else REMOTE_RUN
 
-    @cached_property
+    @property
     def _descriptor(self) -> int | None:
-        path = local_path(self.address)
-        return None if path is None else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        held: int | None = self.__dict__.get("descriptor")
+        if held is None and (path := local_path(self.address)) is not None:
+            with _OPENING:  # two threads that come first must not open it twice
+                held = self.__dict__.get("descriptor")
+                if held is None:
+                    held = self.__dict__["descriptor"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return held
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
@@ -154,7 +163,7 @@ class Blob:
         return memoryview(b"".join(pieces))
 
     def __del__(self) -> None:
-        descriptor = self.__dict__.get("_descriptor")
+        descriptor = self.__dict__.get("descriptor")
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)

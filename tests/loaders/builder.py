@@ -100,9 +100,7 @@ def write_image(root: Path, path: str) -> None:
         "axes": [{"name": "n", "type": "sample"}, {"name": "y", **space}, {"name": "x", **space}],
         "datasets": [{"path": "0", "coordinateTransformations": transformations}],
     }
-    group = zarr.open_group(
-        root / path, mode="w", attributes={"ome": {"version": "0.5", "multiscales": [multiscale]}}
-    )
+    group = zarr.open_group(root / path, mode="w", attributes={"ome": {"version": "0.5", "multiscales": [multiscale]}})
     array = group.create_array(
         "0",
         shape=(count, *size),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import fsspec
 import pytest
-from loaders.builder import build
 
+from loaders.builder import build
 from zarrscope.loaders import open_store
 from zarrscope.storage import Storage
 
@@ -26,13 +26,13 @@ def store(store_path):
 
 @pytest.fixture
 def copy(store_path, tmp_path):
-    """A copy of the store that a test may damage."""
+    """Copy the store, for a test that damages it."""
     return shutil.copytree(store_path, tmp_path / "copy.ome.zarr")
 
 
 @pytest.fixture(scope="session")
 def remote_url(store_path):
-    """The store in fsspec's memory: read as any remote one is."""
+    """Put the store into fsspec's memory, where it is read as any remote one is."""
     memory = fsspec.filesystem("memory")
     for path in store_path.rglob("*"):
         if path.is_file():
@@ -58,7 +58,7 @@ class Traffic:
 
 @pytest.fixture
 def traffic(monkeypatch):
-    """Counts everything that goes through the door to remote storage."""
+    """Count everything that goes through the door to remote storage."""
     counted = Traffic()
 
     def counting(kind, method):

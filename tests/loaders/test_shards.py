@@ -13,10 +13,10 @@ import fsspec
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from loaders.test_chunking import grids
 
+from loaders.test_chunking import grids
 from zarrscope.errors import StoreError, UsageError
 from zarrscope.loaders.objects import IndexCache, ShardIndex
 from zarrscope.loaders.shards import ShardedArray
@@ -47,6 +47,7 @@ def write(root: Path, values, *, chunks, shards=None, compressors=ZSTD, **option
     return array
 
 
+@settings(deadline=None, max_examples=60)  # each example writes an array through zarr
 @given(case=grids(most_axes=5), dtype=st.sampled_from(["uint8", "<u2", "<f4", ">i4", "bool"]), sharded=st.booleans())
 def test_any_selection_is_what_zarr_reads(tmp_path_factory, case, dtype, sharded):
     """For any shape, chunks along any axis, with and without shards, of any type."""
@@ -107,9 +108,17 @@ def test_other_layouts_are_read(tmp_path, options):
 @pytest.mark.parametrize("location", ["start", "end"])
 def test_the_index_may_lie_at_either_end(tmp_path, location):
     values = np.arange(40, dtype=np.uint8).reshape(10, 4)
-    codec = zarr.codecs.ShardingCodec(chunk_shape=(1, 4), codecs=[zarr.codecs.BytesCodec(), CRC], index_location=location)
+    codec = zarr.codecs.ShardingCodec(
+        chunk_shape=(1, 4), codecs=[zarr.codecs.BytesCodec(), CRC], index_location=location
+    )
     array = zarr.create_array(
-        tmp_path / "a", shape=values.shape, dtype="uint8", chunks=(4, 4), serializer=codec, compressors=None, filters=None
+        tmp_path / "a",
+        shape=values.shape,
+        dtype="uint8",
+        chunks=(4, 4),
+        serializer=codec,
+        compressors=None,
+        filters=None,
     )
     array[...] = values
     assert np.array_equal(read_back(str(tmp_path), "a").read(slice(3, 7)), values[3:7])

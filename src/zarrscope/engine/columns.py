@@ -34,13 +34,19 @@ class Gather:
     def skip(self, rows: int) -> None:
         """Add rows without a value."""
         if rows:
-            self._batches.append(("none", np.zeros(rows, np.int8), np.ones(rows, bool)))
+            self._take([None] * rows)
 
-    def add(self, values: Sequence[Scalar]) -> None:
-        """Add the values of some rows."""
+    def add(self, values: Sequence[Scalar], codes: npt.NDArray[np.int32] | None = None) -> None:
+        """Add the values of some rows; with ``codes``, row ``i`` has ``values[codes[i]]``, or none at -1."""
+        self._take(values)
+        if codes is not None:
+            kind, packed, mask = self._batches.pop()
+            self._batches.append((kind, np.append(packed, packed[:1])[codes], np.append(mask, True)[codes]))
+
+    def _take(self, values: Sequence[Scalar]) -> None:
         kinds = {_KINDS[type(value)] for value in values if value is not None}
         if not kinds:
-            self.skip(len(values))
+            self._batches.append(("none", np.zeros(len(values), np.int8), np.ones(len(values), bool)))
             return
         if kinds == {_INT} and not all(value in _INT64 for value in values if value is not None):
             kinds = {_TEXT}

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import xxhash
 
 from zarrscope.errors import DecodeError, Problem
-from zarrscope.model import Digest, Image, Parts, Receipt, Scalar, Source, Statistics, Task
-from zarrscope.recipe import Fields, Recipe, columns_of, flatten
+from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, Task
+from zarrscope.recipe import Described, Fields, Recipe
 from zarrscope.statistics import Accumulator
 from zarrscope.writers.image import ShardEncoder, shard_key
 
@@ -112,22 +112,22 @@ class _Rows:
         self._classes = list(map(str, self._obs[image.classes].tolist())) if image.classes else [""] * rows
         self._statistics = {name: Accumulator(np.dtype(image.dtype)) for name in dict.fromkeys(self._classes)}
         self._fields: list[Fields | None] = []
-        self._reasons: list[Scalar] = []
+        self._reasons: dict[int, str] = {}
         self._members, self._pixels = bytearray(), bytearray()
         self._problems: list[Problem] = []
         self._read = 0
 
     def add(self, blob: Blob, pixels: npt.NDArray[Any], fields: Fields) -> None:
         self._statistics[self._classes[len(self._fields)]].add(pixels)
-        self._note(blob, pixels, fields, None)
+        self._note(blob, pixels, fields)
 
     def quarantine(self, where: str, blob: Blob, pixels: npt.NDArray[Any], reason: str) -> None:
         self._problems.append(Problem(where=where, kind="missing" if reason == MISSING else "decode", message=reason))
-        self._note(blob, pixels, None, reason)
+        self._reasons[len(self._fields)] = reason
+        self._note(blob, pixels, None)
 
-    def _note(self, blob: Blob, pixels: npt.NDArray[Any], fields: Fields | None, reason: str | None) -> None:
+    def _note(self, blob: Blob, pixels: npt.NDArray[Any], fields: Fields | None) -> None:
         self._fields.append(fields)
-        self._reasons.append(reason)
         self._pixels += xxhash.xxh3_128_digest(pixels.data)
         if isinstance(blob, DecodeError):
             self._members += bytes(16)
@@ -136,14 +136,18 @@ class _Rows:
             self._read += len(blob)
 
     def receipt(self, digest: Digest, recipe: Recipe, keep: Sequence[str]) -> Receipt:
-        columns = _tabulate(recipe, self._fields, self._obs)
-        columns = {name: values for name, values in columns.items() if name not in recipe.private or name in keep}
+        dropped = {name for name in recipe.private if name not in keep}
+        described = Described.of(self._fields, self._obs, recipe)
+        further = recipe.tabulate(described) if recipe.tabulate is not None else {}
         statistics: Mapping[str, Statistics] = {name: one.result() for name, one in self._statistics.items()}
         return Receipt(
             task=self._task,
             digest=digest,
             values=hashlib.sha256(self._pixels).hexdigest(),
-            rows={**columns, "reason": self._reasons},
+            described=tuple(_without(one, dropped) for one in described.distinct),
+            codes=described.codes.tobytes(),
+            rows=_without(further, dropped),
+            reasons=self._reasons,
             member_digests=bytes(self._members),
             pixel_digests=bytes(self._pixels),
             statistics=statistics,
@@ -152,13 +156,5 @@ class _Rows:
         )
 
 
-def _tabulate(
-    recipe: Recipe, fields: Sequence[Fields | None], obs: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, list[Scalar]]:
-    if recipe.tabulate is not None:
-        return dict(recipe.tabulate(fields, obs))
-    flat: dict[int, dict[str, Scalar]] = {}  # many members share one object of fields: see readers.npz
-    for one in fields:
-        if one is not None and id(one) not in flat:
-            flat[id(one)] = flatten(one)
-    return columns_of([None if one is None else flat[id(one)] for one in fields])
+def _without[V](columns: Mapping[str, V], dropped: set[str]) -> dict[str, V]:
+    return {name: value for name, value in columns.items() if name not in dropped}

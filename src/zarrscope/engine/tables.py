@@ -42,11 +42,13 @@ class Gathered:
     def add(self, receipt: Receipt) -> None:
         """Take the receipt of the next shard."""
         length = receipt.task.stop - receipt.task.start
+        codes = np.frombuffer(receipt.codes, np.int32)
+        for name in dict.fromkeys(name for one in receipt.described for name in one):
+            if name not in receipt.rows:  # what is tabulated goes before what is described
+                self._column(name).add([one.get(name) for one in receipt.described], codes)
         for name, values in receipt.rows.items():
-            if name not in self.columns:
-                self.columns[name] = Gather()
-                self.columns[name].skip(self.rows)
-            self.columns[name].add(values)
+            self._column(name).add(values)
+        self._column("reason").add([receipt.reasons.get(row) for row in range(length)])
         self.rows += length
         for gather in self.columns.values():
             gather.skip(self.rows - len(gather))
@@ -57,6 +59,12 @@ class Gathered:
             held = self.statistics.get(name)
             self.statistics[name] = statistics if held is None else merge([held, statistics])
         self.quarantined += receipt.quarantined
+
+    def _column(self, name: str) -> Gather:
+        if name not in self.columns:
+            self.columns[name] = Gather()
+            self.columns[name].skip(self.rows)
+        return self.columns[name]
 
     def fingerprints(self) -> Iterator[tuple[int, str, int, bytes]]:
         """Give source, name, size and digest of every member that has a row."""

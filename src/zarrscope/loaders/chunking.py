@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,12 @@ def normalise(key: Any, shape: tuple[int, ...]) -> tuple[tuple[Select, ...], tup
         if isinstance(one, slice):
             start, stop, step = one.indices(size)
             selects.append(slice(start, stop, step) if step > 0 else np.arange(start, stop, step, dtype=np.int64))
+            continue
+        if isinstance(one, int) and not isinstance(one, bool):  # the way of a single crop, kept short
+            if not -size <= one < size:
+                raise IndexError(f"axis {axis}: place {one} is out of bounds for size {size}")
+            dropped.append(axis)
+            selects.append(slice(one % size, one % size + 1, 1))
             continue
         places = np.asarray(one)
         if places.dtype.kind not in "iu" and places.size:
@@ -92,7 +99,7 @@ def pieces(selects: Sequence[Select], chunks: Sequence[int], grid: Sequence[int]
         By the shard's place in the array's grid of shards.
     """
     axes = [_touched(select, chunk) for select, chunk in zip(selects, chunks, strict=True)]
-    strides = np.cumprod([1, *grid[:0:-1]])[::-1].tolist()
+    strides = [prod(grid[axis + 1 :]) for axis in range(len(grid))]
     crossed = sum(not isinstance(select, slice) for select in selects) > 1
     found: dict[tuple[int, ...], list[Piece]] = {}
     for combination in product(*axes):

@@ -65,7 +65,7 @@ class ChunkDecoder:
     """
 
     def __init__(self, codecs: Sequence[Any], dtype: np.dtype[Any], shape: tuple[int, ...], where: str) -> None:
-        self._shape, self._dtype = shape, dtype
+        self._dtype = dtype
         self._textual = dtype.kind == "T"
         self._order = tuple(range(len(shape)))
         self._stored = dtype
@@ -86,6 +86,9 @@ class ChunkDecoder:
                 raise StoreError(f"{where}: the codec {name!r} can't be read here.")
         if not serialised:
             raise StoreError(f"{where}: no codec turns the array into bytes.")
+        self._steps.reverse()
+        self._transposed = tuple(shape[axis] for axis in self._order)  # as it lies in bytes
+        self._back = tuple(int(axis) for axis in np.argsort(self._order))
         # Incompressible data grow a little; more than this is not an encoded chunk of this shape.
         self.most = LIMIT if self._textual else 2 * prod(shape) * dtype.itemsize + (1 << 16)
 
@@ -97,17 +100,19 @@ class ChunkDecoder:
         ValueError
             Where the bytes are not what the codecs wrote: a checksum or a size does not fit.
         """
-        for step, expected in reversed(self._steps):
+        for step, expected in self._steps:
             data = step(data, expected)
             if expected is not None and memoryview(data).nbytes != expected:
                 raise ValueError(f"expected {expected:,} bytes, found {memoryview(data).nbytes:,}")
-        stored = tuple(self._shape[axis] for axis in self._order)
+        count = prod(self._transposed)
         if self._textual:
-            return _text(data, prod(stored)).reshape(stored).transpose(np.argsort(self._order))
-        found = memoryview(data).nbytes
-        if found != prod(stored) * self._dtype.itemsize:
-            raise ValueError(f"expected {prod(stored) * self._dtype.itemsize:,} bytes, found {found:,}")
-        return np.frombuffer(data, self._stored).reshape(stored).transpose(np.argsort(self._order))
+            values = _text(data, count)
+        else:
+            found = memoryview(data).nbytes
+            if found != count * self._dtype.itemsize:
+                raise ValueError(f"expected {count * self._dtype.itemsize:,} bytes, found {found:,}")
+            values = np.frombuffer(data, self._stored)
+        return values.reshape(self._transposed).transpose(self._back)
 
 
 def _step(name: str, configuration: Mapping[str, Any], where: str) -> Step:

@@ -221,17 +221,15 @@ class ShardedArray:
         )
 
     def _located(self, stored: StoredObject, index: ShardIndex, by_place: Mapping[int, list[Piece]]) -> list[Located]:
-        places = np.fromiter(by_place, np.int64, len(by_place))
-        starts, sizes = index.starts[places], index.sizes[places]
-        if (sizes < 0).any():
-            place = int(places[sizes < 0][0])
+        places = list(by_place)
+        starts, sizes = index.starts[places].tolist(), index.sizes[places].tolist()
+        if min(sizes) < 0:
             raise MissingDataError(
-                f"{stored.where}: {self._chunk(place)} of this shard is missing. "
+                f"{stored.where}: {self._chunk(places[sizes.index(-1)])} of this shard is missing. "
                 "`zarrscope verify` lists all that is wrong with the store."
             )
         return [
-            (start, size, by_place[place])
-            for start, size, place in sorted(zip(starts.tolist(), sizes.tolist(), by_place, strict=True))
+            (start, size, by_place[place]) for start, size, place in sorted(zip(starts, sizes, places, strict=True))
         ]
 
     def _chunk(self, place: int) -> str:

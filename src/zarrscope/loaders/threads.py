@@ -33,7 +33,7 @@ def workers(*, remote: bool) -> int:
 
 def each[Unit](function: Callable[[Unit], None], units: Sequence[Unit], *, remote: bool) -> None:
     """Call a function with every unit, in parallel where that pays; the first error is raised."""
-    count = min(workers(remote=remote), len(units))
+    count = 1 if len(units) < 2 else min(workers(remote=remote), len(units))
     if count <= 1:
         for unit in units:
             function(unit)

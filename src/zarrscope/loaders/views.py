@@ -29,6 +29,7 @@ class ElementView:
 
     def __init__(self, store: Store, name: str, elements: Sequence[Element]) -> None:
         self.store, self.name, self.elements = store, name, tuple(elements)
+        self._own = next((one.kind for one in self.elements if name.strip("/") in (one.path, one.name)), None)
 
     def __repr__(self) -> str:
         lines = [f"  {one.kind} {one.path} {one.shape}" for one in self.elements]
@@ -41,14 +42,14 @@ class ElementView:
     def table(self, role: str | None = None, columns: Sequence[str] | None = None) -> AnnData | pd.DataFrame:
         """Open its table, by role or path; its rows where none is named. Columns as in :meth:`Store.table`."""
         tables = [one for one in self.elements if one.kind == "table"]
-        wanted = ROWS if role is None and len(tables) > 1 and self.elements[0].kind == "image" else role
+        wanted = ROWS if role is None and len(tables) > 1 and self._own == "image" else role
         path = self._one("table", wanted).path
         return self.store.table(path) if columns is None else self.store.table(path, columns)
 
     def _one(self, kind: Literal["image", "table"], role: str | None) -> Element:
         there = [one for one in self.elements if one.kind == kind]
         if role is None:
-            found = there[:1] if self.elements[0].kind == kind else there
+            found = there[:1] if self._own == kind else there
         else:
             found = [one for one in there if role in (one.role, one.path, one.name) or one.path.endswith(f"/{role}")]
         if len(found) != 1:

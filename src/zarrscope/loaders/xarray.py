@@ -104,7 +104,7 @@ class ZarrscopeBackend(BackendEntrypoint):
             raise KeyError(f"{store.url} has no image at or below {prefix!r}; there are {_some(store.images)}.")
         if len(found) > MOST:
             raise ValueError(
-                f"{store.url} has {len(found):,} images below {prefix or 'its root'!r}, and opening each is a request; "
+                f"{store.url} has {len(found):,} images below {prefix or 'its root'}, and opening each is a request; "
                 f"pass group= of at most {MOST}, such as {found[0].rpartition('/')[0] or found[0]!r}."
             )
         opened = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from zarrscope.loaders.table import Table
 from zarrscope.model import Layout, Parts, Scalar, Source
 from zarrscope.planning import select
 from zarrscope.query import Categories
-from zarrscope.recipe import Fields, Recipe, columns_of, flatten, scan
+from zarrscope.recipe import Described, Fields, Recipe, scan
 from zarrscope.record import ROWS, Conversion, Record
 from zarrscope.storage import Storage
 
@@ -137,10 +137,9 @@ class _Comparison:
 
     def _fields(self, start: int, stop: int, fields: list[Fields | None]) -> list[Problem]:
         obs = {name: column[start:stop] for name, column in self.parts.obs.items()}
-        if self.recipe.tabulate is not None:
-            wanted: Mapping[str, Sequence[Any]] = self.recipe.tabulate(fields, obs)
-        else:
-            wanted = columns_of([None if one is None else flatten(one) for one in fields])
+        described = Described.of(fields, obs, self.recipe)
+        wanted: dict[str, Sequence[Any]] = {name: described.column(name) for name in described.names}
+        wanted |= self.recipe.tabulate(described) if self.recipe.tabulate is not None else {}
         expected: dict[str, Sequence[Any]] = {**{name: column.tolist() for name, column in obs.items()}, **wanted}
         problems = []
         for name, values in expected.items():

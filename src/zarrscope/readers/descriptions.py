@@ -33,7 +33,7 @@ class Description:
         if self.kind == "shaped":
             longer = [size for size in _shape(self.metadata) if size != 1]
             return "axes" not in self.metadata and longer == [length, width]
-        return self.planes(1, 1) == 1
+        return self.planes(1, 1) in {None, 1}
 
     def planes(self, pixels: int, samples: int) -> int | None:
         """Give how many pages of ``pixels`` values and ``samples`` a pixel the text claims, None if it claims nothing.

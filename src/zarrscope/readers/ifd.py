@@ -119,6 +119,7 @@ def walk(view: memoryview) -> list[Page]:
     budget = len(view)
     pages: list[Page] = []
     seen = set()
+    at = form.first
     try:
         (at,) = form.offset.unpack_from(view, form.first)
         while at:

@@ -21,6 +21,7 @@ from isal import isal_zlib
 
 from zarrscope.errors import DecodeError
 from zarrscope.readers.pickled import MAX_BYTES, unpickle
+from zarrscope.readers.standins import Array, Writer
 
 MAX_UNPACKED = 1 << 28  # bytes that the deflated members of one file may fill
 MAX_HEADER = 4096  # bytes of an npy header; numpy writes 128 for most arrays
@@ -197,10 +198,11 @@ def _decode_npy(content: memoryview) -> Any:
         raise DecodeError(
             f"expected {header.size} bytes for {header.dtype} of shape {header.shape}, found {len(content) - start}."
         )
+    if not header.shape or header.dtype.kind == "U":
+        return Writer().nested(Array(header.shape, header.dtype.str, bytes(content[start:]), header.order))
     try:
-        array: np.ndarray[Any, Any] = np.ndarray(header.shape, header.dtype, content, start, None, header.order)
-        return array if header.shape and header.dtype.kind != "U" else array.tolist()
-    except ValueError as error:  # an axis too long for numpy beside one of length 0, or text that is none
+        return np.ndarray(header.shape, header.dtype, content, start, None, header.order)
+    except ValueError as error:  # an axis too long for numpy, beside one of length 0
         raise DecodeError(f"expected {header.dtype} of shape {header.shape}, found: {error}.") from None
 
 
@@ -221,7 +223,7 @@ def _header(head: bytes) -> _Header:
     order = "F" if fields["fortran_order"] == "True" else "C"
     if descr in {"O", "|O"}:
         return _Header(None, shape, order, 0)
-    if not (_NUMBER.fullmatch(descr) or (_TEXT.fullmatch(descr) and 0 not in shape)):
+    if not (_NUMBER.fullmatch(descr) or _TEXT.fullmatch(descr)):
         raise DecodeError(f"expected numbers, text or objects, found {descr!r:.40} of shape {shape}.")
     dtype = np.dtype(descr)
     return _Header(dtype, shape, order, math.prod(shape) * dtype.itemsize)

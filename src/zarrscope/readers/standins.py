@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,6 +131,8 @@ class Writer:
         dtype = np.dtype(array.dtype)
         if type(array.data) is not bytes or len(array.data) != size * dtype.itemsize:
             raise DecodeError(f"expected {size * dtype.itemsize} bytes for an array of shape {array.shape} {dtype}.")
+        if dtype.kind == "U" and np.frombuffer(array.data, dtype.str[0] + "u4").max(initial=0) > sys.maxunicode:
+            raise DecodeError("expected an array of text, found numbers that are no characters.")
         values = np.ndarray(array.shape, dtype, array.data, order="F" if array.order == "F" else "C").tolist()
         # Text may hold what UTF-8 can't, and bytes and complex numbers have no plain form of their own.
         return self.plain(values, depth) if dtype.kind in "SUc" else values

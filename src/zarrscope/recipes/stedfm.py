@@ -10,7 +10,7 @@ Source: FLClab/STED-FM (the writer's code), and its site.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from zarrscope.errors import DecodeError, RecipeError
 from zarrscope.model import Integers, Layout, SampleSet, Scalar
 from zarrscope.readers.npz import decode_npz
 from zarrscope.readers.tiff import decode_tiff
-from zarrscope.recipe import Catalog, Decoded, Fields, Obs, Recipe, Stack, arrange, columns_of, flatten, stack
+from zarrscope.recipe import Catalog, Decoded, Described, Fields, Obs, Recipe, Stack, arrange, flatten, stack
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-3[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 PATTERN = rf"(?:\./)?(?:(?P<protein>[^/]+)-)?(?P<image_id>{_UUID})-(?P<j>\d+)-(?P<i>\d+)(?P<tiff>\.tiff?)?"
@@ -98,25 +98,8 @@ def decode(data: memoryview) -> Decoded:
     return pixels, fields
 
 
-def tabulate(fields: Sequence[Fields | None], obs: Obs) -> Mapping[str, list[Scalar]]:
-    """Flatten the fields; add pixel sizes in nm, and the true origin of each crop where the parent's size is known."""
-    flat: dict[int, dict[str, Scalar]] = {}  # the crops of one image share one object of fields
-    for one in fields:
-        if one is not None and id(one) not in flat:
-            flat[id(one)] = _described(one)
-    rows: list[Mapping[str, Scalar] | None] = []
-    grid = zip(obs["grid_row"].tolist(), obs["grid_column"].tolist(), strict=True)
-    for one, (j, i) in zip(fields, grid, strict=True):
-        if one is None:
-            rows.append(None)
-            continue
-        row = flat[id(one)]
-        y0, x0 = _origin(j, row.get("msr_metadata_SizeY")), _origin(i, row.get("msr_metadata_SizeX"))
-        rows.append({**row, "y0": y0, "x0": x0})
-    return columns_of(rows)
-
-
-def _described(fields: Fields) -> dict[str, Scalar]:
+def describe(fields: Fields) -> Mapping[str, Scalar]:
+    """Flatten the fields, and add pixel sizes in nm where size and unit are known."""
     if "tiff_resolution" in fields:
         y, x = fields["tiff_resolution"] or (None, None)
         unit = fields["tiff_unit"]
@@ -135,6 +118,19 @@ def _described(fields: Fields) -> dict[str, Scalar]:
         for axis in "YX"
     }
     return {**row, **sizes} if any(name.startswith("msr_metadata_PhysicalSize") for name in row) else row
+
+
+def tabulate(rows: Described) -> Mapping[str, list[Scalar]]:
+    """Give the true origin of each crop, where the parent's size is known."""
+    if not {"msr_metadata_SizeY", "msr_metadata_SizeX"} & set(rows.names):
+        return {}
+    return {
+        name: [
+            _origin(step, parent)
+            for step, parent in zip(rows.obs[grid].tolist(), rows.column(f"msr_metadata_Size{axis}"), strict=True)
+        ]
+        for name, grid, axis in (("y0", "grid_row", "Y"), ("x0", "grid_column", "X"))
+    }
 
 
 def _nanometres(size: Scalar, unit: Scalar, plausible: tuple[float, float]) -> float | None:
@@ -165,6 +161,7 @@ recipe = Recipe(
     pattern=PATTERN,
     layout=layout,
     decode=decode,
+    describe=describe,
     tabulate=tabulate,
     private=("user_id",),
 )

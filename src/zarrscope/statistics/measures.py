@@ -115,7 +115,7 @@ def edges(dtype: npt.DTypeLike, bins: Sequence[int]) -> tuple[npt.NDArray[np.flo
     """
     keys = np.asarray(bins, np.int64)
     if by_value(np.dtype(dtype)):
-        return keys.astype(np.float64), keys + 1.0
+        return keys.astype(np.float64), (keys + 1).astype(np.float64)
     below = keys < KEYS // 2
     inner = np.where(below, KEYS // 2 - 1 - keys, keys - KEYS // 2)  # the upper half of the bits of the absolute value
     near, far = ((half << 16).astype(np.uint32).view(np.float32) for half in (inner, inner + 1))
