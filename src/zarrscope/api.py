@@ -155,16 +155,19 @@ def convert(
     there.refuse_overlap(_listed(sources), target)
     opened = _open_sources(sources, storage_options)
     if overwrite:
-        there.delete_store(target)
-    before, declared = there.record_of(target), None
-    if Journal(target).plan() is None:
-        there.refuse_foreign(target, before)
-        opened = there.not_yet_converted(opened, before, choices, say)
+        there.refuse_to_delete(target)
+    before, declared = None if overwrite else there.record_of(target), None
+    opened = there.not_yet_converted(opened, before, choices, say)
+    if overwrite or not there.under_way(Journal(target), before):
         if before is not None and not opened:
             Journal(target).delete()
             return before
-        declared = _declare(opened, choices, recipe)  # what is refused here leaves nothing behind
+        if not overwrite:
+            there.refuse_foreign(target, before)
+        declared = _declare(opened, choices, recipe)  # what is refused here leaves nothing behind and deletes nothing
         _fits(declared[0], pace)
+    if overwrite:
+        there.delete_store(target)
     with claimed(target, say):
         return _converted(target, opened, choices, declared, _named(recipe), pace, progress, say)
 
@@ -200,15 +203,16 @@ def _converted(
     from zarrscope.engine.run import Site, Workplace, run
 
     journal, before = Journal(target), there.record_of(target)
-    begun = journal.plan()
-    if before is not None and not before.pending and (begun is not None or declared is None):
-        journal.delete()  # the record was written: only this was left to do
-        return before
-    if begun is not None:
-        planned, chosen = begun, recipe or known()[begun.recipe]
+    if before is not None and not before.pending:
+        journal.end()  # the record was written: only this was left to do
+        if not there.not_yet_converted(opened, before, choices, say):
+            journal.delete()
+            return before
+    journal.sweep()
+    if (begun := journal.plan()) is not None:
+        planned, chosen = begun, recipe or _recipe(begun.recipe)
         there.refuse_other_conversion(planned, opened, choices, _codecs(choices), target)
         at_once = _fits(planned, pace)
-        journal.sweep(planned)
         say(f"{target.url}: going on where an earlier conversion stopped")
     elif declared is not None:
         planned, layout, chosen = declared
@@ -316,12 +320,14 @@ def _declare(opened: Sequence[Source], choices: Choices, recipe: str | Recipe | 
 
 
 def _named(recipe: str | Recipe | None) -> Recipe | None:
-    if recipe is None or isinstance(recipe, Recipe):
-        return recipe
+    return recipe if recipe is None or isinstance(recipe, Recipe) else _recipe(recipe)
+
+
+def _recipe(name: str) -> Recipe:
     there = known()
-    if recipe not in there:
-        raise RecipeError(f"no recipe is called {recipe!r}; known: {', '.join(there)}.")
-    return there[recipe]
+    if name not in there:
+        raise RecipeError(f"no recipe is called {name!r}; known: {', '.join(there)}.")
+    return there[name]
 
 
 def open(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Store:  # noqa: A001

@@ -15,6 +15,7 @@ import click
 
 import zarrscope
 from zarrscope.errors import UsageError, ZarrscopeError
+from zarrscope.storage import redact
 
 if TYPE_CHECKING:
     from zarrscope.model import Progress
@@ -41,7 +42,7 @@ class Bytes(click.ParamType):
         number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS and text[-1:] else (text, "")
         try:
             return int(float(number) * _UNITS[unit])
-        except ValueError:
+        except (ValueError, OverflowError):
             self.fail(f"{value!r}: expected a size such as 2GB or 500MB.", param, ctx)
 
 
@@ -52,7 +53,7 @@ def _card(_: click.Context, __: click.Parameter, path: Path | None) -> dict[str,
         return {}
     try:
         return {key: str(value) for key, value in tomllib.loads(path.read_text()).items()}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise click.BadParameter(f"{path}: expected TOML with license, citation, contact ({error}).") from None
 
 
@@ -102,9 +103,15 @@ class Verbs(click.Group):
         except KeyboardInterrupt:
             say("interrupted: nothing is lost. Run the same line again to go on.")
             ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            raise  # whoever read stdout has left: click ends in silence
         except (TimeoutError, ConnectionError) as error:
             say(f"storage did not answer ({type(error).__name__}): run the same line again to go on.")
             ctx.exit(5)
+        except OSError as error:
+            told = f"{redact(str(error.filename))}: {error.strerror}" if error.filename else type(error).__name__
+            say(f"{told}. What is written is safe: put it right and run the same line again.")
+            ctx.exit(1)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -50,9 +50,16 @@ def select(layout: Layout, *, where: str | None = None, limit: int | None = None
         images=images,
         tables=tuple(table for table in layout.tables if table.annotates is None or table.annotates in held),
         parts=tuple(parts),
-        sets=tuple(group for group in layout.sets if all(path in held for _, path in group.images)),
+        sets=tuple(_holding(group, held) for group in layout.sets if held.keys() & {path for _, path in group.images}),
         left_out=layout.left_out + left_out,
     )
+
+
+def _holding(group: SampleSet, held: Collection[str]) -> SampleSet:
+    """Drop the images of a set that lost all their rows."""
+    images = tuple((role, path) for role, path in group.images if path in held)
+    roles = {role for role, _ in images}
+    return replace(group, images=images, through=tuple(one for one in group.through if one[0] in roles))
 
 
 def _present(parts: Parts) -> int:
@@ -60,23 +67,20 @@ def _present(parts: Parts) -> int:
 
 
 def _masks(layout: Layout, expression: Expression) -> dict[str, Mask]:
-    """Evaluate over each set; a set without the columns has no sample, a value unknown everywhere is an error."""
-    masks: dict[str, Mask] = {}
-    problem: QueryError | None = None
-    for group in layout.sets:
-        rows = layout.rows(group.images[0][1])
-        try:
-            masks[group.name] = expression.mask(rows.obs)
-        except QueryError as error:
-            problem = problem or error
-            masks[group.name] = np.zeros(len(rows), bool)
-    if not any(mask.any() for mask in masks.values()):
-        known = sorted({name for parts in layout.parts for name in parts.obs})
+    """Evaluate over the leading rows of all sets as one table; a set without the columns has no sample."""
+    leading = {group.name: layout.rows(group.images[0][1]) for group in layout.sets}
+    having = {name: rows for name, rows in leading.items() if all(column in rows.obs for column in expression.columns)}
+    if not having:
+        known = sorted({name for rows in leading.values() for name in rows.obs})
         missing = [name for name in expression.columns if name not in known]
-        if missing:
-            raise unknown_column(missing[0], known)
-        raise problem or QueryError(f"no sample is left by {expression.text!r}.")
-    return masks
+        raise unknown_column(missing[0], known) if missing else QueryError(f"no set has all of {expression.text!r}.")
+    joined = {name: np.concatenate([rows.obs[name] for rows in having.values()]) for name in expression.columns}
+    mask = expression.mask(joined)
+    if not mask.any():
+        raise QueryError(f"no sample is left by {expression.text!r}.")
+    stops = np.cumsum([len(rows) for rows in having.values()])
+    masks = {name: np.zeros(len(rows), bool) for name, rows in leading.items()}
+    return masks | dict(zip(having, np.split(mask, stops[:-1]), strict=True))
 
 
 def _follow(
@@ -101,8 +105,14 @@ def _follow(
         elif len(rows) == len(layout.rows(lead)):
             keep[path] = chosen
         else:  # siblings that do not line up choose for themselves
-            mask = parse(where).mask(rows.obs) if where is not None else np.ones(len(rows), bool)
-            keep[path] = np.flatnonzero(mask)[: len(chosen)]
+            keep[path] = np.flatnonzero(_own_mask(rows, where))[: len(chosen)]
+
+
+def _own_mask(rows: Parts, where: str | None) -> Mask:
+    try:
+        return np.ones(len(rows), bool) if where is None else parse(where).mask(rows.obs)
+    except QueryError:  # none of its rows has the value
+        return np.zeros(len(rows), bool)
 
 
 def resized(image: Image, n: int, *, chunk: int | None = None, shard: int | None = None) -> Image:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from math import prod
@@ -38,6 +38,7 @@ from zarrscope.model import (
 )
 
 GROUP = "zarrscope.recipes"
+RESERVED = frozenset({"ok", "reason", "member_offset", "member_size", "source", "index", "_index", ""})
 type Fields = Mapping[str, Any]
 type Decoded = tuple[npt.NDArray[Any], Fields]
 type Obs = Mapping[str, npt.NDArray[Any]]
@@ -62,8 +63,17 @@ def flatten(fields: Fields, prefix: str = "") -> dict[str, Scalar]:
         elif value is None or isinstance(value, (str, int, float, bool)):
             flat[name] = value
         else:
-            flat[name] = json.dumps(value, default=str)
+            flat[name] = json.dumps(value, default=lambda held: dict(held) if isinstance(held, Mapping) else str(held))
     return flat
+
+
+def column_name(name: str, obs: Collection[str]) -> str:
+    """Give the column that a field goes to: what names and the engine tell of a row is never overwritten by a field.
+
+    >>> column_name("chan_id", ["protein"]), column_name("ok", ["protein"])
+    ('chan_id', 'field_ok')
+    """
+    return f"field_{name}" if name in RESERVED or name in obs else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

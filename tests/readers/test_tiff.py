@@ -61,6 +61,7 @@ FLAVOURS = {
     "trailing axis": (numbered(5, 7, 1), {}, (5, 7), "YX"),
     "leading axes": (numbered(1, 1, 5, 7), {}, (5, 7), "YX"),
     "one row": (numbered(1, 7), {}, (1, 7), "YX"),
+    "other axes": (numbered(5, 7), {"metadata": {"axes": "ZX"}}, (5, 7), "ZX"),
     "one pixel": (numbered(1, 1), {}, (1, 1), "YX"),
     "named axes": (numbered(3, 1, 5, 7), {"metadata": {"axes": "TCYX"}}, (3, 5, 7), "TYX"),
     "stack": (numbered(3, 5, 7), {}, (3, 5, 7), "QYX"),
@@ -114,7 +115,7 @@ def test_flavours(pixels, options, shape, axes, order):
     style=st.sampled_from(["shaped", "plain", "imagej"]),
     resolution=st.none() | st.tuples(st.integers(1, 99), st.integers(1, 99)),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_view_is_what_tifffile_reads(shape, extra, dtype, order, big, rows, style, resolution):
     """Both ways of reading give the same pixels, type and axes, and so does tifffile by itself."""
     pixels = numbered(*shape, dtype=dtype)
@@ -123,12 +124,14 @@ def test_the_view_is_what_tifffile_reads(shape, extra, dtype, order, big, rows, 
         options |= {"imagej": True, "metadata": {"unit": "um"}}
     else:
         options |= {"bigtiff": big, **({"metadata": None} if style == "plain" else {})}
+    if style == "shaped":  # without a description tifffile makes pages of such axes
         pixels = {"": pixels, "leading": pixels[None], "trailing": pixels[..., None]}[extra]
     data = memoryview(write(pixels, **options))
     pages = ifd.walk(data)
     described = describe(pages[0].texts)
     slow, axes = tiff._decode(data, pages, described, 1 << 20)
     assert axes == "YX"
+    assert slow.shape == shape
     np.testing.assert_array_equal(slow, tifffile.imread(io.BytesIO(data)).reshape(shape))
     fast = tiff._view(data, pages, described, 1 << 20)
     assert (fast is not None) or 1 in shape
@@ -232,7 +235,7 @@ BAD = {
     "pixels beyond the end": (patched(ONE, 273, len(ONE) - 69), "70 bytes of pixels"),
     "pixels nowhere": (patched(ONE, 273, 0), "at byte 0"),
     "strip too short": (patched(ONE, 279, 69), "found 69"),
-    "last page cut": (STACK[:-1], "70 bytes of pixels"),
+    "last page cut": (STACK[:-50], "found"),
     "strips missing": (patched(ONE, 278, 1), "5 strips"),
     "no width": (patched(ONE, 256, 0), "expected an image"),
     "no rows": (patched(ONE, 278, 0), "expected an image"),
@@ -253,13 +256,13 @@ BAD = {
         "to make 3 images, found 4",
     ),
     "ImageJ that counts in text": (write(numbered(5, 7), metadata=None, description=imagej("images=x")), "to count"),
-    "ImageJ stack cut": (write(numbered(9, 50, 70), imagej=True)[:-1], "expected 9 pages"),
+    "ImageJ stack cut": (write(numbered(9, 50, 70), imagej=True)[:40_000], "found"),
     "ImageJ stack of one": (write(numbered(5, 7), metadata=None, description=imagej("images=90")), "expected 90 pages"),
     "shape of more pages": (SHAPED.replace(b"[3, 5, 7]", b"[4, 5, 7]"), "expected 4 pages"),
     "shape of fewer pages": (SHAPED.replace(b"[3, 5, 7]", b"[2, 5, 7]"), "expected 2 pages"),
     "shape of part of a page": (SHAPED.replace(b"[3, 5, 7]", b"[3, 5, 6]"), "whole pages"),
     "shape of text": (SHAPED.replace(b"[3, 5, 7]", b'["a",2,3]'), "JSON"),
-    "shape that is no JSON": (SHAPED.replace(b"[3, 5, 7]", b"[3, 5, 7"), "JSON"),
+    "shape that is no JSON": (SHAPED.replace(b"[3, 5, 7]", b"[3, 5, 7}"), "JSON"),
     "shape of nothing": (SHAPED.replace(b"[3, 5, 7]", b"[]       "), "JSON"),
     "deflate bomb": (
         patched(patched(DEFLATED + BOMB, 273, len(DEFLATED)), 279, len(BOMB)),

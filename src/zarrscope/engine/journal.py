@@ -35,7 +35,7 @@ class Journal:
         """Read the plan of the conversion under way, if there is one."""
         try:
             document = self.storage.get(PLAN)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return planning.from_json(document)
@@ -86,16 +86,19 @@ class Journal:
                     finished.add(task)
         return finished
 
-    def sweep(self, plan: Plan) -> None:
-        """Delete what a killed write left behind: partial files below the images and the journal."""
-        for prefix in (JOURNAL, *(image.path for image in plan.images)):
-            for key, _ in list(self.storage.keys(prefix)):
-                if re.search(r"/\.[^/]+\.[0-9a-f]{32}\.partial$", f"/{key}"):
-                    self.storage.delete(key)
+    def sweep(self) -> None:
+        """Delete what a killed write left behind: partial files anywhere in the store."""
+        for key, _ in list(self.storage.keys()):
+            if re.search(r"/\.[^/]+\.[0-9a-f]{32}\.partial$", f"/{key}"):
+                self.storage.delete(key)
+
+    def end(self) -> None:
+        """Delete the plan of a finished conversion: what is left is only litter."""
+        self.storage.delete(PLAN)
 
     def delete(self) -> None:
-        """Delete the journal of a finished conversion: the plan first, so that what is left is only litter."""
-        self.storage.delete(PLAN)
+        """Delete the journal of a finished conversion, the plan first."""
+        self.end()
         self.storage.delete(JOURNAL)
 
 

@@ -19,6 +19,7 @@ import xxhash
 from zarrscope.engine.columns import Gather, coded, from_array
 from zarrscope.errors import DecodeError, Problem
 from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, strings
+from zarrscope.recipe import column_name
 from zarrscope.statistics import merge
 from zarrscope.writers.table import Sparse, TableColumn, TableContent
 
@@ -82,7 +83,7 @@ def rows_table(gathered: Gathered) -> TableContent:
     obs: dict[str, TableColumn] = {name: from_array(values) for name, values in parts.obs.items()}
     obs["ok"] = ok_rows(reason)
     obs["reason"] = reason
-    obs |= {name: gather.column() for name, gather in columns.items()}
+    obs |= {column_name(name, parts.obs): gather.column() for name, gather in columns.items()}
     obs["member_offset"] = parts.members.offsets
     obs["member_size"] = parts.members.sizes
     if len(np.unique(parts.sources)) > 1:

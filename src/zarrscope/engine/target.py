@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
+from zarrscope.engine.journal import Journal
 from zarrscope.errors import StoreError, UsageError
 from zarrscope.model import Choices, Plan, Source
 from zarrscope.record import JOURNAL, ROOT, Record, parse_root, root_document
-from zarrscope.storage import Storage
+from zarrscope.storage import Storage, local_path
 
 _AGAIN = "Run the same line again to resume it, or pass --overwrite to begin anew."
 _COMPARED = ("codec", "chunk", "shard", "where", "limit", "keep")
@@ -30,8 +30,8 @@ def refuse_overlap(sources: Sequence[str | os.PathLike[str]], target: Storage) -
         return
     place = target.root.resolve()
     for source in map(os.fspath, sources):
-        if "://" not in source:
-            path = Path(source).expanduser().resolve()
+        if "::" not in source and (local := local_path(source)) is not None:
+            path = local.resolve()
             if place.is_relative_to(path) or path.is_relative_to(place):
                 raise UsageError(f"the store {target.url} and the source {source} lie inside one another.")
 
@@ -47,13 +47,22 @@ def refuse_foreign(target: Storage, before: Record | None) -> None:
         raise StoreError(f"{target.url} is not empty ({stray}) and not a store of ours. Give another place.")
 
 
-def delete_store(target: Storage) -> None:
-    """Delete a store of ours, finished or not, the record first; anything else is refused and left alone."""
+def under_way(journal: Journal, before: Record | None) -> bool:
+    """Tell whether a conversion has begun and its record is not written yet."""
+    return (before is None or bool(before.pending)) and journal.plan() is not None
+
+
+def refuse_to_delete(target: Storage) -> None:
+    """Refuse to overwrite what is not ours, finished or not."""
     try:
         refuse_foreign(target, record_of(target))
     except StoreError:
         if b'"zarrscope"' not in (target.get(ROOT) if target.size(ROOT) else b""):
             raise  # a damaged record is still one of ours
+
+
+def delete_store(target: Storage) -> None:
+    """Delete a store, the record first."""
     target.delete(ROOT)
     target.delete("")
 

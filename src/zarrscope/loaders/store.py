@@ -76,7 +76,7 @@ def _unfinished(storage: Storage) -> StoreError | None:
     except (ValueError, KeyError, TypeError):
         tasks = 0
     done = sum(1 for _ in storage.keys(f"{JOURNAL}/receipts"))
-    how_far = f"{done:,} of {tasks:,} tasks".replace(",", "") if tasks else "its plan can't be read"
+    how_far = f"{done} of {tasks} tasks" if tasks else "its plan can't be read"
     return StoreError(
         f"{storage.url} holds an unfinished conversion ({how_far}). "
         "Run convert again to resume it, or pass --overwrite."

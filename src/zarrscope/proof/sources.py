@@ -140,11 +140,11 @@ class _Comparison:
         described = Described.of(fields, obs, self.recipe)
         wanted: dict[str, Sequence[Any]] = {name: described.column(name) for name in described.names}
         wanted |= self.recipe.tabulate(described) if self.recipe.tabulate is not None else {}
+        hidden = set(self.recipe.private) - set(self.keep)
+        wanted = {column_name(name, obs): values for name, values in wanted.items() if name not in hidden}
         expected: dict[str, Sequence[Any]] = {**{name: column.tolist() for name, column in obs.items()}, **wanted}
         problems = []
         for name, values in expected.items():
-            if name in self.recipe.private and name not in self.keep:
-                continue
             if name not in self.columns:
                 if any(value is not None for value in values):
                     problems.append(self._wrong(f"the column {name!r} is missing from the rows"))

@@ -179,7 +179,7 @@ def _page(view: memoryview, form: _Form, entries: memoryview) -> tuple[Page, int
 
 
 def _text(data: bytes) -> str:
-    data = data.partition(b"\0")[0]
+    data = data.partition(b"\0")[0].strip()
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:  # ASCII by section 2; in practice what the writer's machine used

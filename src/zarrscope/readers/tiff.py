@@ -9,10 +9,7 @@ opened), and each warning of tifffile refuses the file.
 from __future__ import annotations
 
 import io
-import logging
-import threading
-from collections.abc import Buffer, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Buffer, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -24,6 +21,7 @@ from isal import isal_zlib
 from zarrscope.errors import DecodeError
 from zarrscope.readers import ifd
 from zarrscope.readers.descriptions import Description, describe
+from zarrscope.readers.listening import listening
 
 MAX_PIXELS = 1 << 31
 _PLAIN, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946
@@ -146,7 +144,7 @@ def _decode(
         raise DecodeError(f"expected at most {max_pixels} pixels, found {planes} pages of {first.pixels}.")
     _check(view, pages, planes)
     try:
-        with _listening() as messages:
+        with listening() as messages:
             pixels, axes = _through_tifffile(view, len(pages))
     except DecodeError:
         raise
@@ -156,9 +154,17 @@ def _decode(
         raise DecodeError(f"expected a sound TIFF file, found: {messages[0]:.200}.")
     if pixels.size != first.pixels * planes:
         raise DecodeError(f"expected {planes} pages of {first.pixels} pixels, found the shape {pixels.shape}.")
-    kept = [axis for axis in range(pixels.ndim) if pixels.shape[axis] > 1 or axes[axis] in "YX"]
-    pixels = pixels.reshape([pixels.shape[axis] for axis in kept])
-    return _sealed(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)), "".join(axes[axis] for axis in kept)
+    pixels, axes = _squeeze(pixels, axes)
+    if planes == first.number(ifd.SAMPLES, 1) == 1 and pixels.ndim != 2:  # tifffile may take any axis of 1 for y or x
+        pixels, axes = pixels.reshape(first.number(ifd.LENGTH, 1), first.number(ifd.WIDTH, 1)), "YX"
+    return _sealed(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)), axes
+
+
+def _squeeze(pixels: npt.NDArray[Any], axes: str) -> tuple[npt.NDArray[Any], str]:
+    """Drop axes of length 1, but never the last Y and the last X."""
+    image = {axes.rfind("Y"), axes.rfind("X")}
+    kept = [axis for axis, length in enumerate(pixels.shape) if length > 1 or axis in image]
+    return pixels.reshape([pixels.shape[axis] for axis in kept]), "".join(axes[axis] for axis in kept)
 
 
 def _check(view: memoryview, pages: list[ifd.Page], planes: int) -> None:
@@ -226,39 +232,3 @@ def _vendors_off() -> Mapping[str, bool]:
 def _sealed(pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     pixels.flags.writeable = False
     return pixels
-
-
-class _Ear(logging.Filter):
-    """Takes the warnings of tifffile away from the thread that is decoding, and keeps them; other threads' pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.local = threading.local()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        messages: list[str] | None = getattr(self.local, "messages", None)
-        if messages is None:
-            return True
-        if record.levelno >= logging.WARNING:
-            messages.append(record.getMessage())
-        return False
-
-
-@cache
-def _ear() -> _Ear:
-    # One filter for good: adding and removing one for each file would race with the threads that log.
-    ear = _Ear()
-    logging.getLogger("tifffile").addFilter(ear)
-    return ear
-
-
-@contextmanager
-def _listening() -> Iterator[list[str]]:
-    """Collect what tifffile warns of in this thread; nothing of it is printed."""
-    local = _ear().local
-    messages: list[str] = []
-    local.messages = messages
-    try:
-        yield messages
-    finally:
-        del local.messages

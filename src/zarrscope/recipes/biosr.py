@@ -13,6 +13,7 @@ Source: DeepTrackAI/biosr_dataset; qc17-THU/DL-SR (the script).
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from zarrscope.readers.tiff import decode_tiff
 from zarrscope.recipe import Catalog, Decoded, Obs, Recipe, Stack, arrange, stack
 
 PATTERN = (
-    r"(?:.*/)?(?:(?P<part>training|validate|test)_(?P<role>wf|gt))/(?:level_(?P<level>\d+)/)?(?P<number>\d+)\.tiff?"
+    r"(?:.*/)?(?:(?P<part>training|validate|test)_(?P<role>wf|gt))/(?:level_(?P<level>[0-9]{1,2})/)?(?P<number>[0-9]{1,9})\.tiff?"
 )
 PARTS = {"training": "train", "validate": "validate", "test": "test"}
 FLIPS = ("none", "up-down", "left-right", "both")
@@ -85,16 +86,17 @@ def _keys(numbers: Integers, levels: Integers, places: Integers, part: str, role
 
 
 def _holes(catalog: Catalog, part: str, keys: dict[tuple[int, int], int]) -> list[Problem]:
-    found = np.array(sorted({number for _, number in keys}), np.int64)
-    missing = np.setdiff1d(np.arange(1, found.max() + 1), found)
-    if not len(missing):
+    found = {number for _, number in keys} - {0}
+    last = max(found, default=0)
+    if not (missing := last - len(found)):
         return []
-    listed = ", ".join(map(str, missing[:5].tolist())) + (", ..." if len(missing) > 5 else "")
+    first = islice((number for number in range(1, last) if number not in found), 5)
+    listed = ", ".join(map(str, first)) + (", ..." if missing > 5 else "")
     return [
         Problem(
             where=f"{catalog.sources[0].url}!/{part}_gt",
             kind="missing",
-            message=f"{len(missing)} numbers up to {found.max()} are not there: {listed}",
+            message=f"{missing} numbers up to {last} are not there: {listed}",
         )
     ]
 

@@ -21,7 +21,7 @@ from zarrscope.readers.tiff import decode_tiff
 from zarrscope.recipe import Catalog, Decoded, Described, Fields, Obs, Recipe, Stack, arrange, flatten, stack
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-3[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-PATTERN = rf"(?:\./)?(?:(?P<protein>[^/]+)-)?(?P<image_id>{_UUID})-(?P<j>\d+)-(?P<i>\d+)(?P<tiff>\.tiff?)?"
+PATTERN = rf"(?:\./)?(?:(?P<protein>[^/]+)-)?(?P<image_id>{_UUID})-(?P<j>[0-9]{{1,9}})-(?P<i>[0-9]{{1,9}})(?P<tiff>\.tiff?)?"
 KINDS = ("normalised", "raw", "tiff")
 _NANOMETRES = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e9),
@@ -142,15 +142,15 @@ def _nanometres(size: Scalar, unit: Scalar, plausible: tuple[float, float]) -> f
     return value if plausible[0] <= value <= plausible[1] else None
 
 
-def _origin(step: int, parent: Scalar, size: int = 224) -> int | None:
-    """Give the first pixel of a crop: the last crop of a row is moved back to fit into its parent.
+def _origin(place: int, parent: Scalar, size: int = 224) -> int | None:
+    """Give the first pixel of a crop: names count grid places in pixels, and the last crop is moved back to fit.
 
-    >>> _origin(1, 448), _origin(1, 225), _origin(0, None)
+    >>> _origin(224, 448), _origin(224, 225), _origin(0, None)
     (224, 1, None)
     """
     if not isinstance(parent, int) or isinstance(parent, bool) or parent < size:
         return None
-    return min(step * size, parent - size)
+    return min(place, parent - size)
 
 
 recipe = Recipe(

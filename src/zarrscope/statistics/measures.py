@@ -43,7 +43,10 @@ def mean(statistics: Statistics) -> float:
 
 
 def std(statistics: Statistics) -> float:
-    """Give the standard deviation of the pixels as the whole population; NaN without pixels, or if a sum overflowed."""
+    """Give the standard deviation of the pixels as the whole population; NaN without pixels, or if a sum overflowed.
+
+    The sum of squares is kept as a float64: a spread below 1e-8 of the values themselves is lost.
+    """
     count, total, squares = statistics.count, statistics.sum, statistics.sum_of_squares
     if not count or not math.isfinite(total) or not math.isfinite(squares):
         return math.nan
