@@ -9,16 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 import zarrscope
 from zarrscope.errors import UsageError, ZarrscopeError
 from zarrscope.storage import redact
-
-if TYPE_CHECKING:
-    from zarrscope.model import Progress
 
 FINISHED_WITH_QUARANTINE, INTERRUPTED = 4, 130
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -68,12 +65,16 @@ STORAGE = click.option(
     "--storage-option", "storage_options", multiple=True, metavar="KEY=VALUE", callback=_pairs, help="Handed to fsspec."
 )
 CHOICES = (
-    click.option("--where", metavar="EXPR", help="Take only samples for which this holds, e.g. \"protein == 'psd95'\"."),
+    click.option(
+        "--where", metavar="EXPR", help="Take only samples for which this holds, e.g. \"protein == 'psd95'\"."
+    ),
     click.option("--limit", type=click.IntRange(1), metavar="N", help="At most N samples of each sample set."),
     click.option("--recipe", metavar="NAME", help="Which recipe to use, where content does not tell."),
     click.option("--codec", default="zstd:1", show_default=True, help="zstd:1 to zstd:22, or none."),
     click.option("--chunk", type=click.IntRange(1), metavar="N", help="Samples a chunk.  [default: 1]"),
-    click.option("--shard", type=click.IntRange(1), metavar="N", help="Samples a shard.  [default: 32 to 128 MB of pixels]"),
+    click.option(
+        "--shard", type=click.IntRange(1), metavar="N", help="Samples a shard.  [default: 32 to 128 MB of pixels]"
+    ),
     click.option("--keep", multiple=True, metavar="COLUMN", help="Keep a column that is dropped for privacy."),
     click.option("--salvage", is_flag=True, help="Take what stands before the break of a broken archive."),
     click.option("--workers", type=click.IntRange(1), metavar="N", help="Threads.  [default: one a processor]"),
@@ -151,7 +152,10 @@ def plan(sources: tuple[str, ...], store: str, *, as_json: bool, **choices: Any)
 @click.option("--memory", type=Bytes(), metavar="SIZE", help="Memory that may be held, e.g. 2GB.")
 @click.option("--dask", "address", metavar="ADDRESS", help="Run on this dask cluster in place of threads.")
 @click.option(
-    "--card", callback=_card, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    "--card",
+    callback=_card,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
     help="TOML with license, citation and contact, for where the recipe says unknown.",
 )
 @click.option("--strict", is_flag=True, help="Stop at the first member that can't be decoded.")

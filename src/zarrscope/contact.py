@@ -25,9 +25,7 @@ _PAPER, _INK = 18, 235
 type Picture = npt.NDArray[np.uint8]
 
 
-def draw_sheet(
-    store: Store, out: str, *, by: str | None = None, samples: str | None = None, columns: int = 8
-) -> None:
+def draw_sheet(store: Store, out: str, *, by: str | None = None, samples: str | None = None, columns: int = 8) -> None:
     """Draw a contact sheet and write it as PNG.
 
     Raises

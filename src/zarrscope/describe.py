@@ -84,7 +84,9 @@ def plan_text(plan: Plan) -> str:
         f"convert, {counts.ignored:,} ignored, {counts.quarantined:,} quarantined, {counts.left_out:,} left out"
     )
     lines.append(f"objects  {objects(plan):,} of images, and some fifty a table")
-    lines.append(f"memory   {size_text(max((need(image) for image in plan.images), default=0))} a task under way, at most")
+    lines.append(
+        f"memory   {size_text(max((need(image) for image in plan.images), default=0))} a task under way, at most"
+    )
     if plan.estimate is not None and plan.estimate.sampled:
         one = plan.estimate
         lines.append(
@@ -102,8 +104,7 @@ def record_text(record: Record) -> str:
     counts = record.counts
     lines = [
         f"{counts.members:,} members = {counts.converted:,} converted + {counts.ignored:,} ignored "
-        f"+ {counts.quarantined:,} quarantined"
-        + (f" + {counts.left_out:,} left out" if counts.left_out else "")
+        f"+ {counts.quarantined:,} quarantined" + (f" + {counts.left_out:,} left out" if counts.left_out else "")
     ]
     if counts.quarantined * 100 > counts.members:
         lines.append(f"WARNING: {counts.quarantined / counts.members:.1%} of the members are quarantined.")
@@ -200,8 +201,16 @@ def describe_unfinished(plan: Plan, url: str) -> dict[str, Any]:
         "sources": [{"name": one.name, "size": one.size} for one in plan.sources],
         "counts": msgspec.to_builtins(plan.counts),
         "images": [
-            {"path": image.path, "role": image.role, "shape": list(image.shape), "dtype": image.dtype,
-             "chunks": list(image.chunks), "shards": list(image.shards), "quarantined": 0, "statistics": []}
+            {
+                "path": image.path,
+                "role": image.role,
+                "shape": list(image.shape),
+                "dtype": image.dtype,
+                "chunks": list(image.chunks),
+                "shards": list(image.shards),
+                "quarantined": 0,
+                "statistics": [],
+            }
             for image in plan.images
         ],
         "samples": [],

@@ -130,9 +130,7 @@ def resized(image: Image, n: int, *, chunk: int | None = None, shard: int | None
 
 def chunked(layout: Layout, choices: Choices) -> Layout:
     """Apply the rows a chunk and a shard that the user chose."""
-    images = tuple(
-        resized(image, image.shape[0], chunk=choices.chunk, shard=choices.shard) for image in layout.images
-    )
+    images = tuple(resized(image, image.shape[0], chunk=choices.chunk, shard=choices.shard) for image in layout.images)
     return replace(layout, images=images)
 
 
@@ -165,7 +163,9 @@ def make_plan(
         sets=layout.sets,
         tasks=tuple(task for image in layout.images for task in tasks_of(image)),
         counts=Counts(
-            members=sum(source.members for source in sources), ignored=layout.ignored, left_out=layout.left_out,
+            members=sum(source.members for source in sources),
+            ignored=layout.ignored,
+            left_out=layout.left_out,
             quarantined=len(layout.quarantined),
         ),
         codecs=dict(codecs),

@@ -18,23 +18,24 @@ EVERY = 10.0  # seconds between plain lines
 @contextmanager
 def bar() -> Iterator[Callable[[Progress], None]]:
     """Show a bar on stderr: samples, share, rate, bytes read and written, time left."""
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[told]}"),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}"),
+        rich.BarColumn(),
+        rich.TaskProgressColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[told]}"),
+        rich.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as shown:
+    with rich.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task("convert", total=None, told="")
         rate = _Rate()
 
         def tell(state: Progress) -> None:
-            shown.update(task, description=state.stage, total=state.rows, completed=state.rows_done, told=rate.text(state))
+            told = rate.text(state)
+            shown.update(task, description=state.stage, total=state.rows, completed=state.rows_done, told=told)
 
         yield tell
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -83,7 +84,8 @@ def parse(text: str) -> Expression:
     ('protein', 'grid_row')
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # a backslash is just a backslash
+            tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         raise QueryError(f"cannot read {text!r}: {error.msg} at character {error.offset}.") from None
     except (ValueError, RecursionError, MemoryError):
@@ -115,17 +117,24 @@ def _check(node: ast.expr, names: dict[str, None], text: str, depth: int) -> Non
         case ast.Name(id=name):
             names.setdefault(name)
         case _:
-            raise QueryError(f"cannot use {ast.unparse(node)!r} in {text!r}: expected {allowed}.")
+            raise QueryError(f"cannot use {_shown(node)!r} in {text!r}: expected {allowed}.")
+
+
+def _shown(node: ast.expr) -> str:
+    try:
+        return ast.unparse(node)[:200]
+    except RecursionError:
+        return "something this deep"
 
 
 def _literal(node: ast.expr, text: str) -> Any:
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-        raise QueryError(f"cannot use {ast.unparse(node)!r} in {text!r}: expected a column, text or a number.") from None
+        raise QueryError(f"cannot use {_shown(node)!r} in {text!r}: expected a column, text or a number.") from None
     plain = value if isinstance(value, (list, tuple, set)) else [value]
     if not all(isinstance(one, (str, int, float, bool, type(None))) for one in plain):
-        raise QueryError(f"cannot use {ast.unparse(node)!r} in {text!r}: expected a column, text or a number.")
+        raise QueryError(f"cannot use {_shown(node)!r} in {text!r}: expected a column, text or a number.")
     return value
 
 
@@ -151,7 +160,7 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Values]) -> Mask:
         case ast.Name(id=name):
             return _truth(name, columns[name])
         case _:  # _check let nothing else through
-            raise QueryError(f"cannot use {ast.unparse(node)!r}.")
+            raise QueryError(f"cannot use {_shown(node)!r}.")
 
 
 def _truth(name: str, values: Values) -> Mask:
@@ -166,12 +175,12 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Mapping[st
         return _apply(type(op), one, other, f"{left.id} and {right.id}")
     if not isinstance(left, ast.Name):
         if not isinstance(right, ast.Name) or isinstance(op, (ast.In, ast.NotIn)):
-            raise QueryError(f"{ast.unparse(left)!r} is compared with no column.")
+            raise QueryError(f"{_shown(left)!r} is compared with no column.")
         left, right, op = right, left, _MIRROR.get(type(op), type(op))()
     values, wanted = columns[left.id], ast.literal_eval(right)
     several = isinstance(wanted, (list, tuple, set))
     if several != isinstance(op, (ast.In, ast.NotIn)) or isinstance(op, (ast.Is, ast.IsNot)):
-        raise QueryError(f"expected 'column in (a, b)' or 'column == a', found {ast.unparse(left)} with {wanted!r}.")
+        raise QueryError(f"expected 'column in (a, b)' or 'column == a', found {_shown(left)} with {wanted!r}.")
     if not several:
         return _one(left.id, values, op, wanted)
     result = np.zeros(len(values), bool)
@@ -221,5 +230,5 @@ def _what_there_is(values: npt.NDArray[Any], wanted: str) -> str:
 def _plain(values: Values) -> npt.NDArray[Any]:
     if not isinstance(values, Categories):
         return values
-    text: npt.NDArray[Any] = np.append(np.asarray(values.values, dtype=object), None)
+    text = np.array([*values.values, None], dtype=object)
     return np.asarray(text[values.codes])

@@ -44,6 +44,7 @@ type Decoded = tuple[npt.NDArray[Any], Fields]
 type Obs = Mapping[str, npt.NDArray[Any]]
 
 _LEAST, _MOST = 32 << 20, 128 << 20  # bytes of pixels in one shard
+_LONGEST = 100  # characters of a column's name: it names objects of the store
 _PEEKS = 64  # members tried before a stack is given up as undecodable
 
 
@@ -57,7 +58,7 @@ def flatten(fields: Fields, prefix: str = "") -> dict[str, Scalar]:
 
     flat: dict[str, Scalar] = {}
     for key, value in fields.items():
-        name = re.sub(r"\W", "_", f"{prefix}{key}", flags=re.ASCII)
+        name = re.sub(r"\W", "_", f"{prefix}{key}", flags=re.ASCII)[:_LONGEST]
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{name}_")
         elif value is None or isinstance(value, (str, int, float, bool)):
@@ -186,7 +187,9 @@ class Catalog:
         """
         tried = places[np.unique(np.linspace(0, len(places) - 1, _PEEKS).astype(int))] if len(places) else places
         sequential = len(places) and self.sources[int(self.source[places[0]])].sequential
-        order = tried if sequential else np.concatenate([tried[:1], tried[len(tried) // 2 :], tried[1 : len(tried) // 2]])
+        order = (
+            tried if sequential else np.concatenate([tried[:1], tried[len(tried) // 2 :], tried[1 : len(tried) // 2]])
+        )
         seen: Counter[tuple[str, tuple[int, ...]]] = Counter()
         for place in places[:_PEEKS] if sequential else order:
             decoded = self.peek(int(place))
@@ -259,7 +262,9 @@ def choose(recipes: Mapping[str, Recipe], sources: Sequence[Source], indexes: Se
     scores = {name: [_share(recipe, index.members) for index in indexes] for name, recipe in recipes.items()}
     fit = {name: shares for name, shares in scores.items() if all(hits for hits, _ in shares)}
     ranked = sorted(fit, key=lambda name: sum(hits / looked for hits, looked in fit[name]), reverse=True)
-    decoding = [name for name in ranked if all(_decodes(recipes[name], *pair) for pair in zip(sources, indexes, strict=True))]
+    decoding = [
+        name for name in ranked if all(_decodes(recipes[name], *pair) for pair in zip(sources, indexes, strict=True))
+    ]
     if decoding:
         return recipes[decoding[0]]
     known_names = ", ".join(sorted(recipes)) or "none"
@@ -386,7 +391,9 @@ def stack(
     kept = places[first]
     members = catalog.members(kept)
     names = members.names
-    names[kept < 0] = strings(list(missing)) if missing else strings([f"missing-{row}" for row in np.flatnonzero(kept < 0)])
+    names[kept < 0] = (
+        strings(list(missing)) if missing else strings([f"missing-{row}" for row in np.flatnonzero(kept < 0)])
+    )
     parts = Parts(
         image=path,
         members=Members(names=names, sizes=members.sizes, offsets=members.offsets, refused=members.refused),

@@ -186,9 +186,7 @@ class Record:
     def counts(self) -> Tally:
         """The sums over all conversions."""
         tallies = [conversion.counts for conversion in self.conversions]
-        return Tally(
-            **{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__dataclass_fields__}
-        )
+        return Tally(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__dataclass_fields__})
 
 
 def dump(value: object) -> bytes:

@@ -149,7 +149,7 @@ def test_members_side_by_side_come_with_one_read(tmp_path, monkeypatch, kind):
 
 def test_a_run_stays_below_the_limit(tmp_path, monkeypatch):
     """No read asks for more than the storage likes, except for a member that is larger by itself."""
-    monkeypatch.setattr("zarrscope.storage.LOCAL_RUN", 80_000)
+    monkeypatch.setattr("zarrscope.storage.blob.LOCAL_RUN", 80_000)
     source = open_source(place("tar", str(tmp_path)))
     members = source.index().members
     counted = Counted(monkeypatch)

@@ -69,7 +69,7 @@ def training_places(total: int, *, cells: int, levels: int) -> Iterator[Place]:
         yield Place(cell, level, left * len(FLIPS) // total)
 
 
-def make_biosr(  # noqa: PLR0913 (options, all by keyword)
+def make_biosr(
     folder: Path,
     *,
     train: int = 36,

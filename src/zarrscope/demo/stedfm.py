@@ -73,7 +73,7 @@ class _Sibling:
         self.tar.addfile(header, io.BytesIO(content))
 
 
-def make_stedfm(  # noqa: PLR0913 (options, all by keyword)
+def make_stedfm(
     folder: Path,
     *,
     images: int = 12,

@@ -61,7 +61,9 @@ def read_claim(storage: Storage) -> Claim | None:
 
 
 @contextmanager
-def claimed(storage: Storage, tell: Callable[[str], None], sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def claimed(
+    storage: Storage, tell: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
     """Hold the store for the length of a block; wait while another converter lives."""
     _wait(storage, tell, sleep)
     mine = Claim(socket.gethostname(), os.getpid(), process_start(os.getpid()) or "", uuid.uuid4().hex)

@@ -52,13 +52,17 @@ def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], reci
     )
 
 
-def _sample(image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe, encode: object) -> tuple[list[int], list[float]]:
+def _sample(
+    image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe, encode: object
+) -> tuple[list[int], list[float]]:
     decode = Decoder(image, rows, recipe, sources)
     sizes: list[int] = []
     times: list[float] = []
     present = np.flatnonzero(rows.sources >= 0)
     sequential = any(sources[owner].sequential for owner in set(rows.sources[present].tolist()))
-    picked = present[:SAMPLE] if sequential else present[np.unique(np.linspace(0, len(present) - 1, SAMPLE).astype(int))]
+    picked = (
+        present[:SAMPLE] if sequential else present[np.unique(np.linspace(0, len(present) - 1, SAMPLE).astype(int))]
+    )
     for row in picked.tolist() if len(present) else ():
         started = time.perf_counter()
         (blob,) = sources[int(rows.sources[row])].read(rows.members.take(np.array([row])))
@@ -76,6 +80,9 @@ def _sample(image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe
 
 def objects(plan: Plan) -> int:
     """Count the objects that images will have: metadata and shards; tables add some fifty a stack."""
-    return sum(2 + -(-image.shape[0] // image.shards[0]) * prod(
-        -(-axis.size // shard) for axis, shard in zip(image.axes[1:], image.shards[1:], strict=True)
-    ) for image in plan.images)
+    return sum(
+        2
+        + -(-image.shape[0] // image.shards[0])
+        * prod(-(-axis.size // shard) for axis, shard in zip(image.axes[1:], image.shards[1:], strict=True))
+        for image in plan.images
+    )

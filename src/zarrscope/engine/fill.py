@@ -45,7 +45,7 @@ class Decoder:
     def where(self, row: int) -> str:
         """Name the member of a row."""
         owner = int(self._parts.sources[row])
-        source = self._sources[owner if owner >= 0 else 0]
+        source = self._sources[max(owner, 0)]
         return f"{source.url}!/{self._parts.members.names[row]}"
 
     def __call__(self, blob: Blob) -> tuple[npt.NDArray[Any], Fields]:
@@ -69,14 +69,15 @@ def fill(
     recipe: Recipe,
     encode: Callable[[Buffer], bytes],
     *,
+    room: memoryview | None = None,
     keep: Sequence[str] = (),
     strict: bool = False,
-) -> tuple[bytes, Receipt]:
+) -> tuple[memoryview, Receipt]:
     """Turn the members of a task into its shard and its receipt.
 
     A member that can't be decoded leaves a row of zeros, and its reason in the receipt; with ``strict`` it raises.
     """
-    shard = ShardEncoder(image, encode)
+    shard = ShardEncoder(image, encode, room)
     rows = _Rows(image, parts, task)
     chunk_rows, held = image.chunks[0], list[npt.NDArray[Any]]()
     empty = np.zeros(image.row_shape, image.dtype)

@@ -98,7 +98,11 @@ def finish(
     conversion = Conversion(
         sources=tuple(
             SourceRecord(
-                name=origin.name, kind=origin.kind, size=origin.size, members=origin.members, salvaged=origin.salvaged,
+                name=origin.name,
+                kind=origin.kind,
+                size=origin.size,
+                members=origin.members,
+                salvaged=origin.salvaged,
                 fingerprint=fingerprint(prints[place]),
             )
             for place, origin in enumerate(plan.sources)
@@ -139,9 +143,7 @@ def gather(plan: Plan, image: Image, journal: Journal) -> Gathered:
     return gathered
 
 
-def write_elements(
-    gathered: Gathered, plan: Plan, storage: Storage, conversion: int, source: int
-) -> list[Element]:
+def write_elements(gathered: Gathered, plan: Plan, storage: Storage, conversion: int, source: int) -> list[Element]:
     """Write the tables of an image, and give the elements for the record: image, rows, statistics, manifest."""
     image = gathered.image
     listed = [digest_object(key, data) for key, data in image_objects(image, Codec.parse(plan.choices.codec))]
@@ -149,9 +151,19 @@ def write_elements(
     bad = len(gathered.quarantined)
     elements = [
         Element(
-            path=image.path, kind="image", role=image.role, name=image.name, shape=image.shape, dtype=image.dtype,
-            chunks=image.chunks, shards=image.shards, digest=_digest(own), conversion=conversion, source=source,
-            quarantined=bad, classes=image.classes,
+            path=image.path,
+            kind="image",
+            role=image.role,
+            name=image.name,
+            shape=image.shape,
+            dtype=image.dtype,
+            chunks=image.chunks,
+            shards=image.shards,
+            digest=_digest(own),
+            conversion=conversion,
+            source=source,
+            quarantined=bad,
+            classes=image.classes,
         )
     ]
     for name, content in tables_of(gathered).items():
@@ -165,11 +177,8 @@ def write_elements(
 
 
 def _write_table(storage: Storage, path: str, content: TableContent) -> list[Digest]:
-    digests = []
-    for key, data in table_objects(content):
-        storage.put(f"{path}/{key}", data)
-        digests.append(digest_object(key, data))
-    return digests
+    objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
+    return [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
 
 
 def _table_element(
@@ -177,8 +186,14 @@ def _table_element(
 ) -> Element:
     variables = 0 if content.var_index is None else len(content.var_index)
     return Element(
-        path=f"{image}/{name}", kind="table", role=name, shape=(len(content.index), variables), annotates=image,
-        digest=_digest(digests), conversion=conversion, quarantined=bad,
+        path=f"{image}/{name}",
+        kind="table",
+        role=name,
+        shape=(len(content.index), variables),
+        annotates=image,
+        digest=_digest(digests),
+        conversion=conversion,
+        quarantined=bad,
     )
 
 

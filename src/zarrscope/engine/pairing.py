@@ -48,12 +48,13 @@ def _difference(storage: Storage, group: Samples, other: Linked) -> str | None:
         differ = np.flatnonzero((values[0] != values[1]) & both)
         if len(differ):
             row = int(differ[0])
-            return f"{len(differ)} rows differ in {name}, first row {row} ({values[1][row]!r} here, {values[0][row]!r} there)"
+            found = f"{values[1][row]!r} here, {values[0][row]!r} there"
+            return f"{len(differ)} rows differ in {name}, first row {row} ({found})"
     return None
 
 
 def _plain(values: Values) -> npt.NDArray[Any]:
     if not isinstance(values, Categories):
         return np.asarray(values)
-    texts = np.append(np.asarray(values.values, dtype=object), None)
+    texts = np.array([*values.values, None], dtype=object)
     return np.asarray(texts[values.codes])

@@ -13,19 +13,19 @@ from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExec
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from math import prod
+from mmap import mmap
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
-
-import numpy as np
 
 from zarrscope.engine.fill import Blob, Decoder, blobs, fill
 from zarrscope.engine.journal import Journal
 from zarrscope.errors import StoreError, UsageError
 from zarrscope.model import Image, Parts, Plan, Progress, Receipt, Source, Task
 from zarrscope.recipe import Recipe
-from zarrscope.storage import Storage
+from zarrscope.storage import REMOTE_RUN, Storage
 from zarrscope.writers.codec import Codec
+from zarrscope.writers.image import room_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,18 @@ class Workplace:
         """Read the rows of an image, once."""
         return self.journal.parts(image)
 
-    def fill(self, task: Task, content: Iterable[Blob] | None = None) -> tuple[bytes, Receipt]:
+    @cached_property
+    def _rooms(self) -> SimpleQueue[memoryview]:
+        return SimpleQueue()
+
+    def _room(self) -> memoryview:
+        """Give memory for the largest shard, used before if there is any."""
+        try:
+            return self._rooms.get_nowait()
+        except Empty:
+            return memoryview(mmap(-1, max(room_for(image) for image in self.plan.images)))
+
+    def fill(self, task: Task, content: Iterable[Blob] | None = None) -> tuple[memoryview, Receipt]:
         """Build the shard and the receipt of a task; ``content`` is handed in where the source can't seek."""
         image, parts, site = self.plan.image(task.image), self.rows(task.image), self.site
         return fill(
@@ -80,12 +91,13 @@ class Workplace:
             Decoder(image, parts, site.recipe, site.sources),
             site.recipe,
             self._encode,
+            room=self._room(),
             keep=self.plan.choices.keep,
             strict=site.strict,
         )
 
-    def commit(self, data: bytes, receipt: Receipt) -> Done:
-        """Write the shard, then its receipt."""
+    def commit(self, data: memoryview, receipt: Receipt) -> Done:
+        """Write the shard, then its receipt; the memory it lies in is free for another then."""
         try:
             self.site.store.put(f"{receipt.task.image}/{receipt.digest.key}", data)
             self.journal.add(receipt)
@@ -95,10 +107,11 @@ class Workplace:
                     f"{self.site.store.url}: no space is left. What is written is safe: make room and run convert again."
                 ) from error
             raise
+        self._rooms.put(memoryview(data.obj))
         return Done(
             task=receipt.task,
             bytes_read=receipt.bytes_read,
-            bytes_written=len(data),
+            bytes_written=receipt.digest.size,
             quarantined=len(receipt.quarantined),
         )
 
@@ -118,9 +131,8 @@ def work(site: Site, task: Task) -> Done:
 
 
 def need(image: Image) -> int:
-    """Give the bytes that one task of this image holds at most: its shard, encoded, in pieces and whole, and a read."""
-    pixels = prod(image.shards) * np.dtype(image.dtype).itemsize
-    return 2 * (pixels + pixels // 64) + (64 << 20)
+    """Give the bytes that one task of this image holds at most: its shard, encoded, and a read."""
+    return room_for(image) + REMOTE_RUN
 
 
 def resident() -> int:
@@ -214,7 +226,7 @@ def _fill_then_commit(
         result.set_exception(error)
 
 
-def _commit(place: Workplace, data: bytes, receipt: Receipt, result: Future[Done]) -> None:
+def _commit(place: Workplace, data: memoryview, receipt: Receipt, result: Future[Done]) -> None:
     try:
         result.set_result(place.commit(data, receipt))
     except BaseException as error:  # noqa: BLE001  (as above)

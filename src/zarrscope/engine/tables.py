@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xxhash
 
 from zarrscope.engine.columns import Gather, coded, from_array
 from zarrscope.errors import DecodeError, Problem
-from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, strings
+from zarrscope.model import Digest, Image, Parts, Receipt, Scalar, Source, Statistics, strings
 from zarrscope.recipe import column_name
 from zarrscope.statistics import merge
 from zarrscope.writers.table import Sparse, TableColumn, TableContent
@@ -44,11 +45,13 @@ class Gathered:
         """Take the receipt of the next shard."""
         length = receipt.task.stop - receipt.task.start
         codes = np.frombuffer(receipt.codes, np.int32)
+        fields: dict[str, tuple[Sequence[Scalar], npt.NDArray[np.int32] | None]] = {}
         for name in dict.fromkeys(name for one in receipt.described for name in one):
-            if name not in receipt.rows:  # what is tabulated goes before what is described
-                self._column(name).add([one.get(name) for one in receipt.described], codes)
-        for name, values in receipt.rows.items():
-            self._column(name).add(values)
+            fields[self._name(name)] = [one.get(name) for one in receipt.described], codes
+        for name, values in receipt.rows.items():  # what is tabulated goes before what is described
+            fields[self._name(name)] = values, None
+        for name, field_values in fields.items():
+            self._column(name).add(*field_values)
         self._column("reason").add([receipt.reasons.get(row) for row in range(length)])
         self.rows += length
         for gather in self.columns.values():
@@ -60,6 +63,9 @@ class Gathered:
             held = self.statistics.get(name)
             self.statistics[name] = statistics if held is None else merge([held, statistics])
         self.quarantined += receipt.quarantined
+
+    def _name(self, field: str) -> str:
+        return column_name(field, self.parts.obs)
 
     def _column(self, name: str) -> Gather:
         if name not in self.columns:
@@ -83,7 +89,7 @@ def rows_table(gathered: Gathered) -> TableContent:
     obs: dict[str, TableColumn] = {name: from_array(values) for name, values in parts.obs.items()}
     obs["ok"] = ok_rows(reason)
     obs["reason"] = reason
-    obs |= {column_name(name, parts.obs): gather.column() for name, gather in columns.items()}
+    obs |= {name: gather.column() for name, gather in columns.items()}
     obs["member_offset"] = parts.members.offsets
     obs["member_size"] = parts.members.sizes
     if len(np.unique(parts.sources)) > 1:

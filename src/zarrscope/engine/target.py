@@ -29,7 +29,7 @@ def refuse_overlap(sources: Sequence[str | os.PathLike[str]], target: Storage) -
     if target.root is None:
         return
     place = target.root.resolve()
-    for source in map(os.fspath, sources):
+    for source in (os.fspath(one) for one in sources):
         if "::" not in source and (local := local_path(source)) is not None:
             path = local.resolve()
             if place.is_relative_to(path) or path.is_relative_to(place):
@@ -95,7 +95,9 @@ def refuse_other_conversion(
     if begun.codecs != codecs:
         raise StoreError(f"{target.url} was begun with {dict(begun.codecs)}, this is {dict(codecs)}. {_AGAIN}")
     if begun.choices != choices:
-        names = [name for name in Choices.__dataclass_fields__ if getattr(begun.choices, name) != getattr(choices, name)]
+        names = [
+            name for name in Choices.__dataclass_fields__ if getattr(begun.choices, name) != getattr(choices, name)
+        ]
         told = ", ".join(f"{name} {getattr(begun.choices, name)!r}, not {getattr(choices, name)!r}" for name in names)
         raise StoreError(f"{target.url} was begun with {told}. {_AGAIN}")
     names = [origin.name for origin in begun.sources]

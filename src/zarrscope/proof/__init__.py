@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from zarrscope.errors import Problem, StoreError, VerifyError
 from zarrscope.model import Source
-from zarrscope.recipe import Recipe
-from zarrscope.record import JOURNAL, ROOT, Record, parse_root
-from zarrscope.storage import Storage
 from zarrscope.proof.documents import check_documents
 from zarrscope.proof.objects import Inventory, check_objects
 from zarrscope.proof.pixels import check_pixels
 from zarrscope.proof.sources import check_source, match_sources
+from zarrscope.recipe import Recipe
+from zarrscope.record import JOURNAL, ROOT, Record, parse_root
+from zarrscope.storage import Storage
 
 MOST = 1000  # problems told of one store
 

@@ -53,5 +53,7 @@ def _agrees(target: Storage, element: Element, arrays: Mapping[str, Mapping[str,
     except StoreError as error:
         return [*problems, Problem(where=f"{where}/0", kind="missing", message=str(error))]
     if dict(own) != dict(found):
-        problems.append(Problem(where=f"{where}/0", kind="content", message="its document differs from the group's copy"))
+        problems.append(
+            Problem(where=f"{where}/0", kind="content", message="its document differs from the group's copy")
+        )
     return problems

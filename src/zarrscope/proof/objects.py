@@ -112,7 +112,9 @@ class Inventory:
 def check_objects(inventory: Inventory, *, sizes_only: bool) -> list[Problem]:
     """Compare each object's size, and unless told otherwise its SHA-256, with the manifest."""
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) * 2), "zarrscope-verify") as pool:
-        found = pool.map(lambda item: _object(inventory, *item, sizes_only=sizes_only), sorted(inventory.objects.items()))
+        found = pool.map(
+            lambda item: _object(inventory, *item, sizes_only=sizes_only), sorted(inventory.objects.items())
+        )
         return [problem for problem in found if problem is not None]
 
 

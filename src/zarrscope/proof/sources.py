@@ -19,16 +19,14 @@ from zarrscope.loaders.table import Table
 from zarrscope.model import Layout, Parts, Scalar, Source
 from zarrscope.planning import select
 from zarrscope.query import Categories
-from zarrscope.recipe import Described, Fields, Recipe, scan
+from zarrscope.recipe import Described, Fields, Recipe, column_name, scan
 from zarrscope.record import ROWS, Conversion, Record
 from zarrscope.storage import Storage
 
 TOGETHER = 32 << 20  # bytes of pixels compared at once
 
 
-def match_sources(
-    sources: Sequence[Source], record: Record, target: Storage
-) -> Iterator[tuple[Source, Conversion]]:
+def match_sources(sources: Sequence[Source], record: Record, target: Storage) -> Iterator[tuple[Source, Conversion]]:
     """Find the conversion that each source belongs to, by its name, else by its kind and size."""
     for source in sources:
         named = [one for one in record.conversions if any(held.name == source.name for held in one.sources)]
@@ -165,9 +163,11 @@ def _plain(column: npt.NDArray[Any] | Categories, start: int, stop: int) -> list
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Compare a source's value with a stored one: a gap is None, NaN or nothing; a mixed column is text."""
+    """Compare a source's value with a stored one: a gap is None, NaN, False or nothing; a mixed column is text."""
     if one is None or one != one:  # noqa: PLR0124  (only NaN differs from itself)
-        return other is None or other != other  # noqa: PLR0124
+        return other is None or other is False or other != other  # noqa: PLR0124
+    if isinstance(other, float) and isinstance(one, int):
+        return float(one) == other
     if isinstance(other, str) and not isinstance(one, str):
         return str(one) == other
     return bool(one == other)

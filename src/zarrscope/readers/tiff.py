@@ -154,9 +154,10 @@ def _decode(
         raise DecodeError(f"expected a sound TIFF file, found: {messages[0]:.200}.")
     if pixels.size != first.pixels * planes:
         raise DecodeError(f"expected {planes} pages of {first.pixels} pixels, found the shape {pixels.shape}.")
+    size = first.number(ifd.LENGTH, 1), first.number(ifd.WIDTH, 1)
+    if planes == first.number(ifd.SAMPLES, 1) == 1 and 1 in size:  # tifffile may take any axis of 1 for y or x
+        pixels, axes = pixels.reshape(size), "YX"
     pixels, axes = _squeeze(pixels, axes)
-    if planes == first.number(ifd.SAMPLES, 1) == 1 and pixels.ndim != 2:  # tifffile may take any axis of 1 for y or x
-        pixels, axes = pixels.reshape(first.number(ifd.LENGTH, 1), first.number(ifd.WIDTH, 1)), "YX"
     return _sealed(pixels.astype(pixels.dtype.newbyteorder("="), copy=False)), axes
 
 

@@ -24,9 +24,7 @@ from zarrscope.model import Integers, Layout, SampleSet
 from zarrscope.readers.tiff import decode_tiff
 from zarrscope.recipe import Catalog, Decoded, Obs, Recipe, Stack, arrange, stack
 
-PATTERN = (
-    r"(?:.*/)?(?:(?P<part>training|validate|test)_(?P<role>wf|gt))/(?:level_(?P<level>[0-9]{1,2})/)?(?P<number>[0-9]{1,9})\.tiff?"
-)
+PATTERN = r"(?:.*/)?(?:(?P<part>training|validate|test)_(?P<role>wf|gt))/(?:level_(?P<level>[0-9]{1,2})/)?(?P<number>[0-9]{1,9})\.tiff?"
 PARTS = {"training": "train", "validate": "validate", "test": "test"}
 FLIPS = ("none", "up-down", "left-right", "both")
 _CELLS = {"training": (30, 6), "validate": (5, 1), "test": (15, 1)}  # number of cells, number of the first
@@ -101,14 +99,20 @@ def _holes(catalog: Catalog, part: str, keys: dict[tuple[int, int], int]) -> lis
     ]
 
 
-def _rows(catalog: Catalog, keys: dict[tuple[int, int], int], wanted: list[tuple[int, int]], names: str) -> tuple[Integers, list[str]]:
+def _rows(
+    catalog: Catalog, keys: dict[tuple[int, int], int], wanted: list[tuple[int, int]], names: str
+) -> tuple[Integers, list[str]]:
     """Give the place of each wanted (level, number), -1 where it is missing, and the names that those should have."""
     places = np.array([keys.get(key, -1) for key in wanted], np.int64)
-    missing = [names.format(level=key[0], number=key[1]) for key, place in zip(wanted, places, strict=True) if place < 0]
+    missing = [
+        names.format(level=key[0], number=key[1]) for key, place in zip(wanted, places, strict=True) if place < 0
+    ]
     return places, missing
 
 
-def _paired(catalog: Catalog, part: str, chosen: dict[str, Integers], keys: dict[str, dict[tuple[int, int], int]]) -> list[Stack]:
+def _paired(
+    catalog: Catalog, part: str, chosen: dict[str, Integers], keys: dict[str, dict[tuple[int, int], int]]
+) -> list[Stack]:
     wanted = sorted(keys["wf"].keys() | keys["gt"].keys())
     numbers = np.array([number for _, number in wanted], np.int64)
     stacks = []

@@ -11,6 +11,8 @@ Source: FLClab/STED-FM (the writer's code), and its site.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +23,9 @@ from zarrscope.readers.tiff import decode_tiff
 from zarrscope.recipe import Catalog, Decoded, Described, Fields, Obs, Recipe, Stack, arrange, flatten, stack
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-3[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
-PATTERN = rf"(?:\./)?(?:(?P<protein>[^/]+)-)?(?P<image_id>{_UUID})-(?P<j>[0-9]{{1,9}})-(?P<i>[0-9]{{1,9}})(?P<tiff>\.tiff?)?"
+PATTERN = (
+    rf"(?:\./)?(?:(?P<protein>[^/]+)-)?(?P<image_id>{_UUID})-(?P<j>[0-9]{{1,9}})-(?P<i>[0-9]{{1,9}})(?P<tiff>\.tiff?)?"
+)
 KINDS = ("normalised", "raw", "tiff")
 _NANOMETRES = {
     **dict.fromkeys(("m", "meter", "metre", "meters", "metres"), 1e9),
@@ -30,6 +34,10 @@ _NANOMETRES = {
 }
 _PLAUSIBLE = (1.0, 1000.0)  # nm a pixel, of a fluorescence microscope
 _TIFF_PLAUSIBLE = (5.0, 200.0)  # narrower: the writer divided sizes in nm where it should have multiplied
+
+
+class _TiffFields(dict[str, Any]):
+    """What a TIFF says of itself; a type of its own, since the dict in an npz may have any keys."""
 
 
 def layout(catalog: Catalog) -> Layout:
@@ -48,7 +56,9 @@ def layout(catalog: Catalog) -> Layout:
     sets = [
         SampleSet(
             name=collection,
-            images=tuple((one.image.role, one.image.path) for one in ordered if one.image.path.startswith(f"{collection}/")),
+            images=tuple(
+                (one.image.role, one.image.path) for one in ordered if one.image.path.startswith(f"{collection}/")
+            ),
             check=("grid_row", "grid_column", "protein", "key"),
         )
         for collection in dict.fromkeys(one.image.path.split("/")[0] for one in ordered)
@@ -85,7 +95,7 @@ def decode(data: memoryview) -> Decoded:
     """Decode an npz with ``image`` and ``metadata``, or a TIFF."""
     if bytes(data[:2]) in (b"II", b"MM"):
         tiff = decode_tiff(data)
-        return tiff.pixels, {"tiff_unit": tiff.unit, "tiff_resolution": tiff.resolution}
+        return tiff.pixels, _TiffFields(unit=tiff.unit, resolution=tiff.resolution)
     held = decode_npz(data)
     if "image" not in held:
         raise DecodeError(f"expected a key 'image', found {', '.join(map(repr, held)) or 'none'}.")
@@ -100,9 +110,9 @@ def decode(data: memoryview) -> Decoded:
 
 def describe(fields: Fields) -> Mapping[str, Scalar]:
     """Flatten the fields, and add pixel sizes in nm where size and unit are known."""
-    if "tiff_resolution" in fields:
-        y, x = fields["tiff_resolution"] or (None, None)
-        unit = fields["tiff_unit"]
+    if isinstance(fields, _TiffFields):
+        y, x = fields["resolution"] or (None, None)
+        unit = fields["unit"]
         return {
             "pixel_size_y_nm": _nanometres(None if not y else 1 / y, unit, _TIFF_PLAUSIBLE),
             "pixel_size_x_nm": _nanometres(None if not x else 1 / x, unit, _TIFF_PLAUSIBLE),
@@ -111,6 +121,7 @@ def describe(fields: Fields) -> Mapping[str, Scalar]:
             "tiff_resolution_x": x,
         }
     row = flatten(fields)
+    row.pop("image_id", None)  # stands in the name
     sizes = {
         f"pixel_size_{axis.lower()}_nm": _nanometres(
             row.get(f"msr_metadata_PhysicalSize{axis}"), row.get(f"msr_metadata_PhysicalSize{axis}Unit"), _PLAUSIBLE
@@ -138,7 +149,7 @@ def _nanometres(size: Scalar, unit: Scalar, plausible: tuple[float, float]) -> f
     factor = _NANOMETRES.get(unit.strip()) if isinstance(unit, str) else None
     if factor is None or not isinstance(size, (int, float)) or isinstance(size, bool):
         return None
-    value = float(size) * factor
+    value = float(size) * factor if abs(size) < 1e9 else inf
     return value if plausible[0] <= value <= plausible[1] else None
 
 

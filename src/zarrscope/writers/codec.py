@@ -58,7 +58,7 @@ class Codec:
             compressor: zstandard.ZstdCompressor | None = getattr(held, "compressor", None)
             if compressor is None:
                 compressor = held.compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-            return compressor.compress(chunk)
+            return compressor.compress(memoryview(chunk))
 
         return encode
 

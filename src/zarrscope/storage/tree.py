@@ -1,172 +1,24 @@
-"""One door to every URL: whole-object reads, range reads, and writes that are whole or absent.
-
-Local paths go through ``os`` (positional reads, a temporary file, ``fsync``, ``os.replace``, ``fsync`` of the folder);
-everything else through fsspec. Only schemes that a user types are let in, and no URL that leaves this module, in a
-message or a record, carries user info, a query or a fragment.
-"""
+"""A tree of objects under one URL: whole reads, ranges, and writes that are whole or absent."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import threading
 import uuid
-from collections.abc import Buffer, Iterator, Mapping
+from collections import deque
+from collections.abc import Buffer, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
-from zarrscope.errors import UsageError
+from zarrscope.storage.urls import LOCAL_RUN, check_scheme, filesystem_of, local_path, redact
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-SCHEMES = frozenset({"file", "s3", "gs", "gcs", "az", "abfs", "http", "https", "hf", "memory"})
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-LOCAL_RUN = 1 << 20  # bytes of one local read: enough to amortise the call, little enough to stay in cache
-REMOTE_RUN = 64 << 20
-_OPENING = threading.Lock()
-
-
-def redact(url: str) -> str:
-    """Strip user info, query and fragment: what may be logged, recorded and shown.
-
-    >>> redact("https://me:secret@host.org/a.tar?X-Sig=1#f")
-    'https://host.org/a.tar'
-    >>> redact("data/a.tar"), redact("zip://a.tar::s3://key:secret@bucket/a.zip")
-    ('data/a.tar', 'zip://a.tar::s3://bucket/a.zip')
-    """
-    if "::" in url:
-        return "::".join(map(redact, url.split("::")))
-    if not _SCHEME.match(url):
-        return url
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-def file_name(url: str) -> str:
-    """Give the last part of a path or URL.
-
-    >>> file_name("s3://bucket/crops.tar"), file_name("biosr_dataset/")
-    ('crops.tar', 'biosr_dataset')
-    """
-    local = local_path(url)
-    if local is not None:
-        return local.resolve().name
-    return PurePosixPath(redact(url).rstrip("/")).name
-
-
-def local_path(url: str) -> Path | None:
-    """Give the path of a local URL, and None for any other."""
-    scheme = _SCHEME.match(url)
-    if scheme is None:
-        return Path(url).expanduser()
-    if scheme[1].lower() == "file":
-        return Path(urlsplit(url).path)
-    return None
-
-
-def _check_scheme(url: str) -> None:
-    scheme = _SCHEME.match(url)
-    if "::" in url or (scheme and scheme[1].lower() not in SCHEMES):
-        raise UsageError(f"{redact(url)}: expected a path or a URL of {', '.join(sorted(SCHEMES))}.")
-
-
-def _filesystem(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url, **options)
-    except ImportError as error:
-        raise UsageError(f"{redact(url)}: {error}") from None
-    return filesystem, str(path)
-
-
-@dataclass(frozen=True)
-class Blob:
-    """One file or object that can be read at any place, from any thread; pickles to its URL.
-
-    ``run`` is the most bytes that one read should ask for.
-    """
-
-    address: str = field(repr=False)
-    options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False, compare=False)
-
-    def __post_init__(self) -> None:
-        _check_scheme(self.address)
-
-    def __getstate__(self) -> tuple[str, Mapping[str, Any]]:
-        return self.address, self.options
-
-    def __setstate__(self, state: tuple[str, Mapping[str, Any]]) -> None:
-        object.__setattr__(self, "address", state[0])
-        object.__setattr__(self, "options", state[1])
-
-    @property
-    def url(self) -> str:
-        """The address without credentials."""
-        return redact(self.address)
-
-    @property
-    def run(self) -> int:
-        """The most bytes that one read should ask for."""
-        return LOCAL_RUN if local_path(self.address) else REMOTE_RUN
-
-    @property
-    def _descriptor(self) -> int | None:
-        held: int | None = self.__dict__.get("descriptor")
-        if held is None and (path := local_path(self.address)) is not None:
-            with _OPENING:  # two threads that come first must not open it twice
-                held = self.__dict__.get("descriptor")
-                if held is None:
-                    held = self.__dict__["descriptor"] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return held
-
-    @cached_property
-    def _remote(self) -> tuple[Any, str]:
-        return _filesystem(self.address, self.options)
-
-    @cached_property
-    def _info(self) -> Mapping[str, Any]:
-        if self._descriptor is not None:
-            status = os.fstat(self._descriptor)
-            return {"size": status.st_size, "mtime": status.st_mtime_ns}
-        filesystem, path = self._remote
-        info: Mapping[str, Any] = filesystem.info(path)
-        return info
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-        return int(self._info["size"])
-
-    def token(self) -> str:
-        """Tell in a short text whether the file changed since: its size with ETag or time of change."""
-        marks = (self._info.get(key) for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "created"))
-        return f"{self.size}:{next((str(mark) for mark in marks if mark is not None), '')}"
-
-    def read(self, offset: int, length: int) -> memoryview:
-        """Read ``length`` bytes from ``offset``; fewer only at the end of the file."""
-        if self._descriptor is None:
-            filesystem, path = self._remote
-            return memoryview(filesystem.cat_file(path, start=offset, end=min(offset + length, self.size)))
-        data = os.pread(self._descriptor, length, offset)
-        if len(data) == length or not data:
-            return memoryview(data)
-        pieces = [data]  # one pread gives at most 2 GiB, and less when a signal comes
-        while (got := sum(map(len, pieces))) < length and (more := os.pread(self._descriptor, length - got, offset + got)):
-            pieces.append(more)
-        return memoryview(b"".join(pieces))
-
-    def __del__(self) -> None:
-        descriptor = self.__dict__.get("descriptor")
-        if descriptor is not None:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
+_TOGETHER = 8  # small objects that are written side by side
 
 
 @dataclass(frozen=True)
@@ -177,7 +29,7 @@ class Storage:
     options: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_scheme(self.address)
+        check_scheme(self.address)
 
     def __getstate__(self) -> tuple[str, Mapping[str, Any]]:
         return self.address, self.options
@@ -198,7 +50,7 @@ class Storage:
 
     @cached_property
     def _remote(self) -> tuple[Any, str]:
-        filesystem, path = _filesystem(self.address, self.options)
+        filesystem, path = filesystem_of(self.address, self.options)
         return filesystem, path.rstrip("/")
 
     def at(self, key: str) -> str:
@@ -249,6 +101,17 @@ class Storage:
         for new in reversed(missing):
             new.mkdir(exist_ok=True)
             _sync_folder(new.parent)
+
+    def put_all(self, objects: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+        """Write many small objects side by side, and pass each on once it is safe; the order of writes is open."""
+        with ThreadPoolExecutor(_TOGETHER, "zarrscope-put") as pool:
+            under_way: deque[tuple[str, bytes, Future[None]]] = deque()
+            for key, data in objects:
+                under_way.append((key, data, pool.submit(self.put, key, data)))
+                if len(under_way) == 2 * _TOGETHER:
+                    yield _settled(*under_way.popleft())
+            while under_way:
+                yield _settled(*under_way.popleft())
 
     def size(self, key: str) -> int | None:
         """Give the bytes of an object, None where there is none."""
@@ -311,6 +174,11 @@ class Storage:
         return FsspecStore.from_url(address, storage_options=dict(self.options), read_only=read_only)
 
 
+def _settled(key: str, data: bytes, written: Future[None]) -> tuple[str, bytes]:
+    written.result()
+    return key, data
+
+
 def _write_file(path: Path, data: Buffer) -> None:
     view = memoryview(data).cast("B")
     descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -322,6 +190,9 @@ def _write_file(path: Path, data: Buffer) -> None:
         while written < len(view):
             written += os.write(descriptor, view[written:])
         os.fsync(descriptor)
+        if len(view) >= LOCAL_RUN and hasattr(os, "posix_fadvise"):
+            # A conversion writes more than memory holds and reads none of it back: the cache is for its sources.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
 
