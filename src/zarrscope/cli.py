@@ -26,7 +26,7 @@ def say(text: str) -> None:
     click.echo(text, err=True)
 
 
-class Bytes(click.ParamType):
+class Bytes(click.ParamType[int]):
     """A size such as ``2GB`` or ``500M``."""
 
     name = "size"

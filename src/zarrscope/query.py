@@ -192,8 +192,8 @@ def _compare(left: ast.expr, op: ast.cmpop, right: ast.expr, columns: Mapping[st
 def _one(name: str, values: Values, op: ast.cmpop, wanted: Any) -> Mask:
     if isinstance(values, Categories):
         table = _match(name, values.values, op, wanted)
-        table = np.append(table, isinstance(op, ast.NotEq))  # the last entry answers for code -1: missing
-        return table[values.codes]
+        missing = isinstance(op, ast.NotEq)  # the last entry answers for code -1
+        return np.asarray(np.append(table, missing)[values.codes])
     return _match(name, values, op, wanted)
 
 

@@ -425,7 +425,7 @@ def stack(
 def _first_of_each_name(members: Members, places: Integers) -> tuple[Integers, Integers, Integers]:
     """Tell which places keep a row, which are copies, and the row that each copy repeats."""
     row_of: dict[str, int] = {}
-    first, copies, copy_rows = [], [], []
+    first, copies, copy_rows = list[int](), list[int](), list[int]()
     for place, name in enumerate(members.names):
         row = row_of.setdefault(name, len(first)) if places[place] >= 0 else len(first)
         if row == len(first):

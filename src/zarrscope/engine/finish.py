@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from zarrscope.engine.journal import Journal
 from zarrscope.engine.tables import (
+    Fingerprint,
     Gathered,
     compare_copies,
     digest_object,
-    fingerprint,
     manifest_table,
     tables_of,
 )
@@ -74,7 +74,7 @@ def finish(
     storage, number = journal.storage, len(before.conversions) if before else 0
     elements: list[Element] = []
     problems, converted, ignored = list(plan.quarantined), 0, plan.counts.ignored
-    prints: dict[int, list[tuple[str, int, bytes]]] = {place: [] for place in range(len(sources))}
+    prints = [Fingerprint() for _ in sources]
     for image in plan.images:
         gathered = gather(plan, image, journal)
         copies = compare_copies(gathered, sources)
@@ -82,8 +82,7 @@ def finish(
         ignored += copies.equal
         present = int((gathered.parts.sources >= 0).sum())
         converted += present - sum(problem.kind == "decode" for problem in gathered.quarantined)
-        for owner, *rest in gathered.fingerprints():
-            prints[owner].append((rest[0], rest[1], rest[2]))
+        gathered.print_members(prints)
         owners = set(gathered.parts.sources.tolist()) - {-1}
         elements += write_elements(gathered, plan, storage, number, owners.pop() if len(owners) == 1 else -1)
     counted = [problem for problem in problems if problem.kind != "missing"]
@@ -103,7 +102,7 @@ def finish(
                 size=origin.size,
                 members=origin.members,
                 salvaged=origin.salvaged,
-                fingerprint=fingerprint(prints[place]),
+                fingerprint=prints[place].text(),
             )
             for place, origin in enumerate(plan.sources)
         ),

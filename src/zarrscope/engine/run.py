@@ -104,7 +104,8 @@ class Workplace:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreError(
-                    f"{self.site.store.url}: no space is left. What is written is safe: make room and run convert again."
+                    f"{self.site.store.url}: no space is left. What is written is safe: "
+                    "make room and run the same line again."
                 ) from error
             raise
         self._rooms.put(memoryview(data.obj))

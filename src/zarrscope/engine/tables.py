@@ -27,6 +27,21 @@ from zarrscope.writers.table import Sparse, TableColumn, TableContent
 EVERYTHING = "all"  # the one class of an image that has none
 
 
+class Fingerprint:
+    """SHA-256 over name, size and digest of the members of a source, in the order of their rows."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+
+    def add(self, name: str, size: int, digest: bytes | bytearray) -> None:
+        """Take one member."""
+        self._state.update(f"{name}\0{size}\0{digest.hex()}\n".encode())
+
+    def text(self) -> str:
+        """Give the fingerprint in hexadecimal."""
+        return self._state.hexdigest()
+
+
 @dataclass(eq=False)
 class Gathered:
     """Everything that the receipts of one image tell."""
@@ -73,13 +88,13 @@ class Gathered:
             self.columns[name].skip(self.rows)
         return self.columns[name]
 
-    def fingerprints(self) -> Iterator[tuple[int, str, int, bytes]]:
-        """Give source, name, size and digest of every member that has a row."""
-        for row, (name, size, owner) in enumerate(
-            zip(self.parts.members.names, self.parts.members.sizes.tolist(), self.parts.sources.tolist(), strict=True)
-        ):
+    def print_members(self, prints: Sequence[Fingerprint]) -> None:
+        """Add every member that has a row to the fingerprint of its source."""
+        members = self.parts.members
+        for row, owner in enumerate(self.parts.sources.tolist()):
             if owner >= 0:
-                yield owner, name, size, bytes(self.members[16 * row : 16 * row + 16])
+                digest = self.members[16 * row : 16 * row + 16]
+                prints[owner].add(str(members.names[row]), int(members.sizes[row]), digest)
 
 
 def rows_table(gathered: Gathered) -> TableContent:
@@ -195,14 +210,6 @@ def compare_copies(gathered: Gathered, sources: Sequence[Source]) -> Copies:
                 )
             )
     return Copies(equal, tuple(different))
-
-
-def fingerprint(members: Iterable[tuple[str, int, bytes]]) -> str:
-    """Give SHA-256 over name, size and digest of the members of a source, in order."""
-    state = hashlib.sha256()
-    for name, size, digest in members:
-        state.update(f"{name}\0{size}\0{digest.hex()}\n".encode())
-    return state.hexdigest()
 
 
 def tables_of(gathered: Gathered) -> Mapping[str, TableContent]:

@@ -56,12 +56,14 @@ def local_path(url: str) -> Path | None:
 
 
 def check_scheme(url: str) -> None:
+    """Let in what a user may type, and refuse the rest."""
     scheme = _SCHEME.match(url)
     if "::" in url or (scheme and scheme[1].lower() not in SCHEMES):
         raise UsageError(f"{redact(url)}: expected a path or a URL of {', '.join(sorted(SCHEMES))}.")
 
 
 def filesystem_of(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """Give the fsspec file system of a URL and the path in it."""
     import fsspec
 
     try:
