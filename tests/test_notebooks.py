@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import traitlets
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -19,26 +20,28 @@ STRICT = "import warnings\n\nwarnings.simplefilter('error')"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What ``zarrscope demo`` makes."""
+    """Make what ``zarrscope demo`` makes."""
     folder = tmp_path_factory.mktemp("notebooks") / "data"
     zs.demonstrate(folder)
     return folder
 
 
-def kernel() -> AsyncKernelManager:
-    """Give a kernel of the interpreter that runs the tests, whatever kernels the user has installed."""
-    return AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+class Kernel(AsyncKernelManager):
+    """A kernel of the interpreter that runs the tests, whatever kernels the user has installed."""
+
+    @traitlets.default("kernel_spec_manager")
+    def _native(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, data, tmp_path, monkeypatch):
     """Every cell runs, a warning being an error, and draws at least two pictures."""
     monkeypatch.setenv("ZARRSCOPE_NOTEBOOK_DATA", str(data))
-    monkeypatch.setenv("JUPYTER_PLATFORM_DIRS", "1")
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(STRICT))
-    resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(notebook, km=kernel(), timeout=120, resources=resources).execute()
+    here = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, kernel_manager_class=Kernel, timeout=120, resources=here).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert sum("image/png" in output.get("data", {}) for output in outputs) >= 2
     assert not [output for output in outputs if output.get("name") == "stderr"]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarrscope import __version__
 from zarrscope.errors import RecipeError, StoreError, UsageError
-from zarrscope.model import Choices, Layout, Origin, Plan, Progress, Source, Task
+from zarrscope.model import Choices, Layout, Origin, Parts, Plan, Progress, Source, Task
 from zarrscope.planning import chunked, make_plan, select
 from zarrscope.recipe import Recipe, choose, known, scan
 from zarrscope.record import Record
@@ -24,6 +24,8 @@ from zarrscope.storage import Storage
 from zarrscope.writers.codec import Codec
 
 if TYPE_CHECKING:
+    from zarrscope.engine.journal import Journal
+    from zarrscope.engine.target import State
     from zarrscope.loaders.store import Store
     from zarrscope.proof import Report
 
@@ -145,7 +147,6 @@ def convert(
     """
     from zarrscope.engine import target as there
     from zarrscope.engine.claim import claimed
-    from zarrscope.engine.journal import Journal
 
     if unknown := set(card or {}) - {"license", "citation", "contact"}:
         raise UsageError(f"the card has {', '.join(sorted(unknown))}: expected license, citation, contact.")
@@ -153,23 +154,17 @@ def convert(
     pace = _Pace(workers or os.cpu_count() or 1, executor, memory, strict)
     target = Storage(os.fspath(store), dict(storage_options or {}))
     there.refuse_overlap(_listed(sources), target)
-    opened = _open_sources(sources, storage_options)
-    if overwrite:
-        there.refuse_to_delete(target)
-    before, declared = None if overwrite else there.record_of(target), None
-    opened = there.not_yet_converted(opened, before, choices, say)
-    if overwrite or not there.under_way(Journal(target), before):
-        if before is not None and not opened:
-            Journal(target).delete()
-            return before
-        if not overwrite:
-            there.refuse_foreign(target, before)
-        declared = _declare(opened, choices, recipe)  # what is refused here leaves nothing behind and deletes nothing
-        _fits(declared[0], pace)
-    if overwrite:
-        there.delete_store(target)
-    with claimed(target, say):
-        return _converted(target, opened, choices, declared, _named(recipe), pace, progress, say)
+    given, named = _open_sources(sources, storage_options), _named(recipe)
+    with there.explained(target):
+        while True:
+            state = there.look(target, overwrite=overwrite)
+            line = _decide(target, state, given, choices, named, pace, say)
+            if isinstance(line, Record) and not line.pending and not state.leftover:
+                return line
+            with claimed(target, say) as rest:
+                if there.look(target, overwrite=overwrite) == state:
+                    return _converted(target, state, line, rest, pace, progress, say)
+            # Another converter changed the store while this one waited for it: look again.
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,55 +177,97 @@ class _Pace:
     strict: bool
 
 
-type _Declared = tuple[Plan, Layout, Recipe]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Line:
+    """What a call comes to, given what is there; ``parts`` is None where the journal has the rows already."""
+
+    opened: tuple[Source, ...]
+    planned: Plan
+    recipe: Recipe
+    parts: tuple[Parts, ...] | None
+    at_once: int
+
+
+def _decide(
+    target: Storage,
+    state: State,
+    given: tuple[Source, ...],
+    choices: Choices,
+    recipe: Recipe | None,
+    pace: _Pace,
+    say: Say,
+) -> _Line | Record:
+    """Refuse, or say what to do, with the record where all is done: a refusal leaves and deletes nothing."""
+    from zarrscope.engine import target as there
+
+    opened = there.not_yet_converted(given, state.record, choices, say)
+    if state.plan is not None:
+        begun, chosen = state.plan, recipe or _recipe(state.plan.recipe)
+        there.refuse_other_conversion(begun, opened, choices, _codecs(choices), chosen, target)
+        return _Line(opened=opened, planned=begun, recipe=chosen, parts=None, at_once=_fits(begun, pace))
+    if state.record is not None and not opened:
+        return state.record
+    if not state.doomed:
+        there.refuse_foreign(target, state.record)
+    planned, layout, chosen = _declare(opened, choices, recipe)
+    there.refuse_clash(target, planned, state.record)
+    return _Line(opened=opened, planned=planned, recipe=chosen, parts=layout.parts, at_once=_fits(planned, pace))
 
 
 def _converted(
     target: Storage,
-    opened: tuple[Source, ...],
-    choices: Choices,
-    declared: _Declared | None,
-    recipe: Recipe | None,
+    state: State,
+    line: _Line | Record,
+    rest: Callable[[], None],
     pace: _Pace,
     progress: Tell,
     say: Say,
 ) -> Record:
-    """Begin or resume, fill what has no receipt, and finish; the store is claimed by now."""
+    """Begin or resume, and clean up; the store is claimed by now."""
     from zarrscope.engine import target as there
-    from zarrscope.engine.finish import finish, prepare
     from zarrscope.engine.journal import Journal
+
+    journal = Journal(target)
+    if state.doomed:
+        there.delete_store(target)
+    elif state.plan is None:
+        journal.end()  # of a conversion whose record was written: only this was left to do
+    if isinstance(line, Record):
+        record = there.withdraw(target, line)
+    else:
+        journal.sweep()
+        if line.parts is None:
+            say(f"{target.url}: going on where an earlier conversion stopped")
+        else:
+            there.announce(target, line.planned, state.record)
+            journal.begin(line.planned, line.parts)
+        record = _filled(target, journal, state.record, line, pace, progress)
+    rest()
+    journal.delete()
+    return record
+
+
+def _filled(
+    target: Storage, journal: Journal, before: Record | None, line: _Line, pace: _Pace, progress: Tell
+) -> Record:
+    """Fill what has no receipt, and write tables and record."""
+    from zarrscope.engine.finish import finish, prepare
     from zarrscope.engine.pairing import pair
     from zarrscope.engine.run import Site, Workplace, run
 
-    journal, before = Journal(target), there.record_of(target)
-    if before is not None and not before.pending:
-        journal.end()  # the record was written: only this was left to do
-        if not there.not_yet_converted(opened, before, choices, say):
-            journal.delete()
-            return before
-    journal.sweep()
-    if (begun := journal.plan()) is not None:
-        planned, chosen = begun, recipe or _recipe(begun.recipe)
-        there.refuse_other_conversion(planned, opened, choices, _codecs(choices), target)
-        at_once = _fits(planned, pace)
-        say(f"{target.url}: going on where an earlier conversion stopped")
-    elif declared is not None:
-        planned, layout, chosen = declared
-        at_once = _fits(planned, pace)
-        there.announce(target, planned, before)
-        journal.begin(planned, layout.parts)
-    else:
-        raise StoreError(f"{target.url}: the conversion that was under way is gone. Run convert again.")
+    planned, began = line.planned, journal.token()
     prepare(planned, target)
     done = journal.done(planned)
     left = [task for task in planned.tasks if task not in done]
     state = _progress(planned, done)
     progress(state)
-    place = Workplace(Site(target, opened, chosen, pace.strict), planned)
-    run(place, left, workers=pace.workers, at_once=at_once, executor=pace.executor, tell=progress, progress=state)
+    place = Workplace(Site(target, line.opened, line.recipe, began, pace.strict), planned)
+    run(place, left, workers=pace.workers, at_once=line.at_once, executor=pace.executor, tell=progress, progress=state)
     progress(replace(state, stage="tables", tasks_done=state.tasks, rows_done=state.rows))
+    if journal.token() != began:  # a claim is only a courtesy
+        raise StoreError(f"{target.url}: another conversion began or ended here meanwhile. Run convert again.")
     earlier = None if before is None else replace(before, pending=())
-    return finish(planned, chosen, opened, journal, earlier, lambda record: pair(target, record))
+    return finish(planned, line.recipe, line.opened, journal, earlier, lambda record: pair(target, record))
 
 
 def _progress(planned: Plan, done: Collection[Task]) -> Progress:
@@ -272,7 +309,7 @@ def _choices(
     salvage: bool,  # noqa: FBT001  (handed on from keywords)
     card: Mapping[str, str] | None = None,
 ) -> Choices:
-    if min(chunk or 1, shard or 1) < 1:
+    if any(rows is not None and rows < 1 for rows in (chunk, shard)):
         raise UsageError("expected at least 1 row a chunk and a shard.")
     return Choices(
         codec=str(Codec.parse(codec)),
@@ -290,7 +327,7 @@ def _codecs(choices: Choices) -> dict[str, str]:
     return {**Codec.parse(choices.codec).versions(), "zarrscope": __version__}
 
 
-def _declare(opened: Sequence[Source], choices: Choices, recipe: str | Recipe | None) -> _Declared:
+def _declare(opened: Sequence[Source], choices: Choices, recipe: str | Recipe | None) -> tuple[Plan, Layout, Recipe]:
     """Walk the headers, choose the recipe, lay the members out, cut the layout into tasks: nothing is written."""
     indexes = [source.index(salvage=choices.salvage) for source in opened]
     chosen = _named(recipe) or choose(known(), opened, indexes)

@@ -15,7 +15,6 @@ import click
 
 import zarrscope
 from zarrscope.errors import UsageError, ZarrscopeError
-from zarrscope.storage import redact
 
 FINISHED_WITH_QUARANTINE, INTERRUPTED = 4, 130
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -110,6 +109,8 @@ class Verbs(click.Group):
             say(f"storage did not answer ({type(error).__name__}): run the same line again to go on.")
             ctx.exit(5)
         except OSError as error:
+            from zarrscope.storage import redact
+
             told = f"{redact(str(error.filename))}: {error.strerror}" if error.filename else type(error).__name__
             say(f"{told}. What is written is safe: put it right and run the same line again.")
             ctx.exit(1)

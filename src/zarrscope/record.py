@@ -12,11 +12,11 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from zarrscope.errors import StoreError
+from zarrscope.errors import Kind, StoreError
 
 ATTRIBUTE = "zarrscope"
 FORMAT = 1
@@ -29,6 +29,11 @@ PLAIN_GROUP = b'{\n "attributes": {},\n "node_type": "group",\n "zarr_format": 3
 MANIFEST = "manifest"  # names of the tables beside an image
 ROWS = "rows"
 STATISTICS = "statistics"
+
+# What the schema asks for beyond types, and what parsing a record checks.
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,16 +65,16 @@ class Element:
     path: str
     kind: Literal["image", "table"]
     role: str
-    shape: tuple[int, ...]
-    digest: str
+    shape: tuple[Count, ...]
+    digest: Sha256
     name: str = ""
     dtype: str = ""
-    chunks: tuple[int, ...] = ()
-    shards: tuple[int, ...] = ()
+    chunks: tuple[Positive, ...] = ()
+    shards: tuple[Positive, ...] = ()
     annotates: str | None = None
-    conversion: int = 0
-    source: int = -1
-    quarantined: int = 0
+    conversion: Count = 0
+    source: Annotated[int, msgspec.Meta(ge=-1)] = -1
+    quarantined: Count = 0
     classes: str | None = None
 
 
@@ -87,7 +92,7 @@ class Samples:
     """How images make samples; ``rows`` is the table that serves as catalogue, row by row the first image."""
 
     name: str
-    length: int
+    length: Count
     rows: str
     images: tuple[Linked, ...]
     check: tuple[str, ...] = ()
@@ -99,9 +104,9 @@ class SourceRecord:
 
     name: str
     kind: str
-    size: int
-    members: int
-    fingerprint: str
+    size: Count
+    members: Count
+    fingerprint: Sha256
     salvaged: bool = False
 
 
@@ -109,11 +114,11 @@ class SourceRecord:
 class Tally:
     """Where every member went: ``members == converted + ignored + quarantined + left_out``."""
 
-    members: int = 0
-    converted: int = 0
-    ignored: int = 0
-    quarantined: int = 0
-    left_out: int = 0
+    members: Count = 0
+    converted: Count = 0
+    ignored: Count = 0
+    quarantined: Count = 0
+    left_out: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ class Finding:
     """Something worth knowing: where, what kind, a sentence."""
 
     where: str
-    kind: str
+    kind: Kind
     message: str
 
 
@@ -132,13 +137,13 @@ class Conversion:
     sources: tuple[SourceRecord, ...]
     counts: Tally
     codec: str
-    chunk: int | None = None
-    shard: int | None = None
+    chunk: Positive | None = None
+    shard: Positive | None = None
     where: str | None = None
-    limit: int | None = None
+    limit: Positive | None = None
     keep: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
-    findings_left_out: int = 0
+    findings_left_out: Count = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +166,7 @@ class Record:
     """
 
     recipe: str
-    recipe_version: int
+    recipe_version: Positive
     title: str
     terms: Terms
     conversions: tuple[Conversion, ...]
@@ -171,8 +176,8 @@ class Record:
     codecs: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     pending: tuple[str, ...] = ()
-    format: int = FORMAT
-    digest: str = ""
+    format: Positive = FORMAT
+    digest: Sha256 = ""
 
     def sealed(self) -> Record:
         """Give the record with its digest filled in."""

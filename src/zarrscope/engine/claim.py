@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from zarrscope.record import JOURNAL
 from zarrscope.storage import Storage
 
 KEY = f"{JOURNAL}/claim"
+LOCK = f"{JOURNAL}/lock"
 EXPIRES = 60.0  # seconds without a sign of life
 BEAT = 15.0
 
@@ -63,11 +64,13 @@ def read_claim(storage: Storage) -> Claim | None:
 @contextmanager
 def claimed(
     storage: Storage, tell: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
-) -> Iterator[None]:
-    """Hold the store for the length of a block; wait while another converter lives."""
-    _wait(storage, tell, sleep)
+) -> Iterator[Callable[[], None]]:
+    """Hold the store for the length of a block; wait while another converter lives.
+
+    Gives a function that ends the signs of life: after it, nothing of ours writes beside the claim any more.
+    """
     mine = Claim(socket.gethostname(), os.getpid(), process_start(os.getpid()) or "", uuid.uuid4().hex)
-    storage.put(KEY, msgspec.json.encode(mine))
+    _take(storage, mine, tell, sleep)
     stop = threading.Event()
 
     def live() -> None:
@@ -78,29 +81,62 @@ def claimed(
                 storage.put(KEY, msgspec.json.encode(msgspec.structs.replace(mine, beat=beat)))
 
     alive = threading.Thread(target=live, name="zarrscope-claim", daemon=True)
-    alive.start()
-    try:
-        yield
-    finally:
+
+    def rest() -> None:
         stop.set()
         alive.join()
+
+    alive.start()
+    try:
+        yield rest
+    finally:
+        rest()
         held = read_claim(storage)
         if held is not None and held.token == mine.token:
             storage.delete(KEY)
 
 
-def _wait(storage: Storage, tell: Callable[[str], None], sleep: Callable[[float], None]) -> None:
+def _take(storage: Storage, mine: Claim, tell: Callable[[str], None], sleep: Callable[[float], None]) -> None:
     told, seen, unchanged = False, None, 0.0
-    while (held := read_claim(storage)) is not None:
-        here = held.host == socket.gethostname()
-        if here and process_start(held.pid) != held.started:
-            return
+    while True:
+        held = read_claim(storage)
         unchanged = unchanged if held == seen else 0.0
-        if not here and unchanged >= EXPIRES:
-            return
+        if held is None or _dead(held, unchanged):
+            with _alone(storage):
+                if read_claim(storage) == held:
+                    storage.put(KEY, msgspec.json.encode(mine))
+                    return
+            continue
         if not told:
             tell(f"{storage.url} is being written by process {held.pid} on {held.host}: waiting for it to end")
             told = True
         seen = held
         sleep(1.0)
         unchanged += 1.0
+
+
+def _dead(held: Claim, unchanged: float) -> bool:
+    here = held.host == socket.gethostname()
+    if here and process_start(held.pid) != held.started:
+        return True
+    # Of this very process it may be one that could not be deleted when its conversion failed.
+    return unchanged >= EXPIRES and (not here or held.pid == os.getpid())
+
+
+@contextmanager
+def _alone(storage: Storage) -> Iterator[None]:
+    """Keep others of this file system out while the claim is looked at and written; elsewhere nothing can."""
+    path = None if storage.root is None else storage.root / LOCK
+    with ExitStack() as stack:
+        while path is not None:
+            if not path.exists():
+                storage.put(LOCK, b"")
+            with contextlib.suppress(OSError, ImportError):  # it may be gone again, and not every system has locks
+                import fcntl
+
+                file = stack.enter_context(path.open("rb+"))
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
+                    continue
+            break
+        yield

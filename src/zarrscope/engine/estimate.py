@@ -13,7 +13,7 @@ from zarrscope.engine.fill import Decoder
 from zarrscope.errors import DecodeError
 from zarrscope.model import Estimate, Image, Parts, Plan, Source
 from zarrscope.recipe import Recipe
-from zarrscope.writers.codec import Codec
+from zarrscope.writers.codec import Codec, Encode
 
 SAMPLE = 64  # members of each image
 
@@ -53,7 +53,7 @@ def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], reci
 
 
 def _sample(
-    image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe, encode: object
+    image: Image, rows: Parts, sources: Sequence[Source], recipe: Recipe, encode: Encode
 ) -> tuple[list[int], list[float]]:
     decode = Decoder(image, rows, recipe, sources)
     sizes: list[int] = []
@@ -70,8 +70,8 @@ def _sample(
             pixels, _ = decode(blob)
         except DecodeError:
             continue
-        encoded = encode(pixels.data)  # type: ignore[operator]  # a callable from Codec.encoder
-        sizes.append(len(encoded) + 16)
+        (encoded,) = encode([pixels.data])
+        sizes.append(memoryview(encoded).nbytes + 16)
         times.append(time.perf_counter() - started)
     if len(times) > 1:  # the first one pays for what is done once
         times[0] = float(np.median(times[1:]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Buffer, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from zarrscope.errors import DecodeError, Problem
 from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, Task
 from zarrscope.recipe import Described, Fields, Recipe
 from zarrscope.statistics import Accumulator
+from zarrscope.writers.codec import Encode
 from zarrscope.writers.image import ShardEncoder, shard_key
 
 type Blob = memoryview | DecodeError
@@ -67,7 +68,7 @@ def fill(
     content: Iterable[Blob],
     decode: Decoder,
     recipe: Recipe,
-    encode: Callable[[Buffer], bytes],
+    encode: Encode,
     *,
     room: memoryview | None = None,
     keep: Sequence[str] = (),

@@ -1,4 +1,4 @@
-"""The end of a conversion: tables from receipts, then the record, then the journal's deletion.
+"""The end of a conversion: tables from receipts, then the record.
 
 Every step writes whole objects with bytes that depend on source and recipe only, so that being killed here and run
 again changes nothing.
@@ -120,7 +120,6 @@ def finish(
     samples, findings = pairing(record)
     record = replace(record, samples=samples, findings=findings).sealed()
     storage.put(ROOT, root_document(record))
-    journal.delete()
     return record
 
 

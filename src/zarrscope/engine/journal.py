@@ -7,6 +7,9 @@ leaves either a finished store or one whose receipts tell exactly what is done.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -45,6 +48,13 @@ class Journal:
                 "Pass --overwrite to begin anew."
             ) from None
 
+    def token(self) -> str:
+        """Give a digest of the plan: what tells this conversion from an earlier or later one at the same place."""
+        try:
+            return hashlib.sha256(self.storage.get(PLAN)).hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
+
     def begin(self, plan: Plan, parts: tuple[Parts, ...]) -> None:
         """Write down the rows, then the plan: with the plan, the conversion has begun."""
         for one in parts:
@@ -53,7 +63,11 @@ class Journal:
 
     def parts(self, image: str) -> Parts:
         """Read the rows of an image back: no pass over the source is needed to resume."""
-        return unpack_parts(self.storage.get(f"{JOURNAL}/rows/{image}"))
+        key = f"{JOURNAL}/rows/{image}"
+        try:
+            return unpack_parts(self.storage.get(key))
+        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError, KeyError, MemoryError):
+            raise StoreError(f"{self.storage.at(key)} is gone or damaged. Pass --overwrite to begin anew.") from None
 
     def add(self, receipt: Receipt) -> None:
         """Write a receipt down; its shard must be durable by now."""
@@ -63,8 +77,8 @@ class Journal:
         """Read the receipt of a task; None where there is none, or none that can be read."""
         try:
             return msgspec.msgpack.decode(_decompress(self.storage.get(_receipt_key(task))), type=Receipt)
-        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError):
-            return None
+        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError, MemoryError):
+            return None  # a damaged header may tell any size
 
     def receipts(self, plan: Plan, image: str) -> Iterator[Receipt]:
         """Read the receipts of an image in the order of its shards."""
@@ -96,10 +110,21 @@ class Journal:
         """Delete the plan of a finished conversion: what is left is only litter."""
         self.storage.delete(PLAN)
 
-    def delete(self) -> None:
-        """Delete the journal of a finished conversion, the plan first."""
+    def clear(self) -> None:
+        """Delete what was written down, the plan first."""
         self.end()
-        self.storage.delete(JOURNAL)
+        for part in ("receipts", "rows"):
+            self.storage.delete(f"{JOURNAL}/{part}")
+
+    def delete(self) -> None:
+        """Delete all that is temporary, the claim last: until then other converters wait."""
+        self.clear()
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            try:
+                self.storage.delete(JOURNAL)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # a converter that came this moment will clean up
+                    raise
 
 
 def _receipt_key(task: Task) -> str:

@@ -24,7 +24,7 @@ from zarrscope.errors import StoreError, UsageError
 from zarrscope.model import Image, Parts, Plan, Progress, Receipt, Source, Task
 from zarrscope.recipe import Recipe
 from zarrscope.storage import REMOTE_RUN, Storage
-from zarrscope.writers.codec import Codec
+from zarrscope.writers.codec import Codec, Encode
 from zarrscope.writers.image import room_for
 
 
@@ -35,6 +35,7 @@ class Site:
     store: Storage
     sources: tuple[Source, ...]
     recipe: Recipe
+    began: str  # the journal's token: a place can see another conversion
     strict: bool = False
 
 
@@ -61,7 +62,7 @@ class Workplace:
         return Journal(self.site.store)
 
     @cached_property
-    def _encode(self) -> Callable[[Any], bytes]:
+    def _encode(self) -> Encode:
         return Codec.parse(self.plan.choices.codec).encoder()
 
     @lru_cache(maxsize=8)  # noqa: B019  (a workplace lives as long as its process)
@@ -119,8 +120,9 @@ class Workplace:
 
 @lru_cache(maxsize=2)
 def _opened(site: Site) -> Workplace:
-    plan = Journal(site.store).plan()
-    if plan is None:
+    journal = Journal(site.store)
+    plan = journal.plan()
+    if plan is None or journal.token() != site.began:
         raise StoreError(f"{site.store.url}: the conversion has no plan any more: was it finished elsewhere?")
     return Workplace(site, plan)
 

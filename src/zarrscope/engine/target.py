@@ -2,18 +2,66 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 from zarrscope.engine.journal import Journal
-from zarrscope.errors import StoreError, UsageError
+from zarrscope.errors import StoreError, UsageError, ZarrscopeError
 from zarrscope.model import Choices, Plan, Source
+from zarrscope.recipe import Recipe
 from zarrscope.record import JOURNAL, ROOT, Record, parse_root, root_document
 from zarrscope.storage import Storage, local_path
 
 _AGAIN = "Run the same line again to resume it, or pass --overwrite to begin anew."
+_DOOMED = f"{JOURNAL}/doomed"  # there while a store is being deleted: whoever comes goes on with it
 _COMPARED = ("codec", "chunk", "shard", "where", "limit", "keep")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What there is: a record, the plan of a conversion under way, or a store that is to be deleted first.
+
+    ``leftover`` tells of anything temporary, be it only the claim of another converter.
+    """
+
+    record: Record | None = None
+    plan: Plan | None = None
+    doomed: bool = False
+    leftover: bool = field(default=False, compare=False)
+
+
+def look(target: Storage, *, overwrite: bool) -> State:
+    """Look what there is; equal states mean that nobody wrote in between."""
+    if overwrite or target.size(_DOOMED) is not None:
+        refuse_to_delete(target)
+        return State(doomed=True)
+    record = record_of(target)
+    under_way = record is None or record.pending
+    return State(
+        record=record,
+        plan=Journal(target).plan() if under_way else None,
+        leftover=next(iter(target.keys(JOURNAL)), None) is not None,
+    )
+
+
+@contextmanager
+def explained(target: Storage) -> Iterator[None]:
+    """Turn what the operating system says of the store into an error of ours."""
+    try:
+        yield
+    except (ZarrscopeError, ConnectionError, TimeoutError):
+        raise
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason = "no space is left. What is written is safe: make room and run the same line again."
+        else:
+            told = f"{error.strerror}: {error.filename}" if error.strerror and error.filename else str(error)
+            reason = f"it can't be read or written ({told}). What is written is safe: run the same line again."
+        raise StoreError(f"{target.url}: {reason}") from error
 
 
 def record_of(target: Storage) -> Record | None:
@@ -47,24 +95,32 @@ def refuse_foreign(target: Storage, before: Record | None) -> None:
         raise StoreError(f"{target.url} is not empty ({stray}) and not a store of ours. Give another place.")
 
 
-def under_way(journal: Journal, before: Record | None) -> bool:
-    """Tell whether a conversion has begun and its record is not written yet."""
-    return (before is None or bool(before.pending)) and journal.plan() is not None
-
-
 def refuse_to_delete(target: Storage) -> None:
     """Refuse to overwrite what is not ours, finished or not."""
     try:
         refuse_foreign(target, record_of(target))
     except StoreError:
-        if b'"zarrscope"' not in (target.get(ROOT) if target.size(ROOT) else b""):
-            raise  # a damaged record is still one of ours
+        try:
+            ours = b'"zarrscope"' in target.get(ROOT)  # a damaged record is still one of ours
+        except (FileNotFoundError, NotADirectoryError):
+            ours = False
+        if not ours:
+            raise
 
 
 def delete_store(target: Storage) -> None:
-    """Delete a store, the record first."""
+    """Delete everything but the claim; killed in between, the store is known as one that is to be deleted."""
+    journal = Journal(target)
+    target.put(_DOOMED, b"")
     target.delete(ROOT)
-    target.delete("")
+    if target.root is None:
+        names = {key.partition("/")[0] for key, _ in target.keys()}
+    else:  # there may be empty folders
+        names = set(os.listdir(target.root))
+    for name in sorted(names - {JOURNAL}):
+        target.delete(name)
+    journal.clear()
+    target.delete(_DOOMED)
 
 
 def not_yet_converted(
@@ -89,11 +145,19 @@ def not_yet_converted(
 
 
 def refuse_other_conversion(
-    begun: Plan, opened: Sequence[Source], choices: Choices, codecs: Mapping[str, str], target: Storage
+    begun: Plan,
+    opened: Sequence[Source],
+    choices: Choices,
+    codecs: Mapping[str, str],
+    recipe: Recipe,
+    target: Storage,
 ) -> None:
     """Refuse to resume what was begun otherwise: the result would be neither one nor the other."""
     if begun.codecs != codecs:
         raise StoreError(f"{target.url} was begun with {dict(begun.codecs)}, this is {dict(codecs)}. {_AGAIN}")
+    if (begun.recipe, begun.recipe_version) != (recipe.name, recipe.version):
+        was, now = f"{begun.recipe} {begun.recipe_version}", f"{recipe.name} {recipe.version}"
+        raise StoreError(f"{target.url} was begun with the recipe {was}, not {now}. {_AGAIN}")
     if begun.choices != choices:
         names = [
             name for name in Choices.__dataclass_fields__ if getattr(begun.choices, name) != getattr(choices, name)
@@ -108,8 +172,8 @@ def refuse_other_conversion(
             raise StoreError(f"{source.url} changed since {target.url} was begun. Pass --overwrite to begin anew.")
 
 
-def announce(target: Storage, planned: Plan, before: Record | None) -> None:
-    """Say in the record of a finished store what is to come, before anything of it is written."""
+def refuse_clash(target: Storage, planned: Plan, before: Record | None) -> None:
+    """Refuse to add what a finished store holds already, or what does not belong there."""
     if before is None:
         return
     if before.recipe != planned.recipe:
@@ -118,4 +182,18 @@ def announce(target: Storage, planned: Plan, before: Record | None) -> None:
     clash = [image.path for image in planned.images if image.path in there]
     if clash:
         raise StoreError(f"{target.url} holds {', '.join(clash)} already. Give another place, or pass --overwrite.")
-    target.put(ROOT, root_document(replace(before, pending=tuple(image.path for image in planned.images))))
+
+
+def announce(target: Storage, planned: Plan, before: Record | None) -> None:
+    """Say in the record of a finished store what is to come, before anything of it is written."""
+    if before is not None:
+        target.put(ROOT, root_document(replace(before, pending=tuple(image.path for image in planned.images))))
+
+
+def withdraw(target: Storage, before: Record) -> Record:
+    """Take back what was announced and never begun."""
+    if not before.pending:
+        return before
+    record = replace(before, pending=()).sealed()
+    target.put(ROOT, root_document(record))
+    return record

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from zarrscope.errors import Problem, StoreError, VerifyError
+from zarrscope.errors import Problem, RecipeError, StoreError, VerifyError
 from zarrscope.model import Source
 from zarrscope.proof.documents import check_documents
 from zarrscope.proof.objects import Inventory, check_objects
@@ -78,6 +78,8 @@ def verify_store(
                 say(f"decoding {element.path}")
                 problems += check_pixels(target, element, only=None if read_data else broken)
     if sources:
+        if record.recipe not in recipes:
+            raise RecipeError(f"no recipe is called {record.recipe!r}; known: {', '.join(sorted(recipes))}.")
         for source, conversion in match_sources(sources, record, target):
             say(f"comparing {source.name}")
             problems += check_source(target, record, conversion, source, recipes[record.recipe])

