@@ -54,6 +54,8 @@ class Decoder:
         if isinstance(blob, DecodeError):
             raise blob
         pixels, fields = self._recipe.decode(blob)
+        if pixels.shape == self._shape and pixels.dtype == self._dtype and pixels.flags.c_contiguous:
+            return pixels, fields
         if pixels.shape != self._shape or pixels.dtype.newbyteorder("=") != self._dtype:
             raise DecodeError(
                 f"expected {self._dtype.name} pixels of shape {self._shape}, found {pixels.dtype.name} {pixels.shape}."

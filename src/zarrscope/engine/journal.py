@@ -34,6 +34,12 @@ class Journal:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
+    def exists(self) -> bool:
+        """Tell whether anything temporary is there, be it an empty folder."""
+        if self.storage.root is not None:
+            return (self.storage.root / JOURNAL).exists()
+        return next(iter(self.storage.keys(JOURNAL)), None) is not None
+
     def plan(self) -> Plan | None:
         """Read the plan of the conversion under way, if there is one."""
         try:

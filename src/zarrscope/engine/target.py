@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,7 +43,7 @@ def look(target: Storage, *, overwrite: bool) -> State:
     return State(
         record=record,
         plan=Journal(target).plan() if under_way else None,
-        leftover=next(iter(target.keys(JOURNAL)), None) is not None,
+        leftover=Journal(target).exists(),
     )
 
 
@@ -113,10 +112,9 @@ def delete_store(target: Storage) -> None:
     journal = Journal(target)
     target.put(_DOOMED, b"")
     target.delete(ROOT)
-    if target.root is None:
-        names = {key.partition("/")[0] for key, _ in target.keys()}
-    else:  # there may be empty folders
-        names = set(os.listdir(target.root))
+    names = {key.partition("/")[0] for key, _ in target.keys()}  # noqa: SIM118  (a tree is no dict)
+    if target.root is not None:  # there may be empty folders
+        names |= {path.name for path in target.root.iterdir()}
     for name in sorted(names - {JOURNAL}):
         target.delete(name)
     journal.clear()

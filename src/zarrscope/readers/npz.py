@@ -20,6 +20,7 @@ import numpy as np
 from isal import isal_zlib
 
 from zarrscope.errors import DecodeError
+from zarrscope.readers.forms import known_form, remember
 from zarrscope.readers.pickled import MAX_BYTES, unpickle
 from zarrscope.readers.standins import Array, Writer
 
@@ -77,20 +78,27 @@ def decode_npz(data: Buffer, *, max_unpacked: int = MAX_UNPACKED) -> dict[str, A
     ((2, 3), 'psd95')
     """
     view = memoryview(data).cast("B").toreadonly()
+    form = known_form(view)
+    if form is not None:
+        return {key: _decode_npy(view[start:stop]) for key, start, stop in form.members}
     values: dict[str, Any] = {}
+    places: list[tuple[str, int, int]] = []
     try:
-        for name, content in _members(view, max_unpacked):
+        for name, start, content in _members(view, max_unpacked):
             key = _key(name)
             if key in values:
                 raise DecodeError(f"expected each key once, found {key!r} twice.")
             values[key] = _decode_npy(content)
+            places.append((key, start, start + len(content)))
     except struct.error:
         raise DecodeError(f"expected an npz file, found {len(view)} bytes that end inside a zip header.") from None
+    if all(start >= 0 for _, start, _ in places):  # nothing is deflated
+        remember(view, places, _directory(view)[0])
     return values
 
 
-def _members(view: memoryview, budget: int) -> Iterator[tuple[bytes, memoryview]]:
-    """Give the name and the checked content of each member, in the order of the file."""
+def _members(view: memoryview, budget: int) -> Iterator[tuple[bytes, int, memoryview]]:
+    """Give name, first byte (-1 if deflated) and checked content of each member, in the order of the file."""
     at, end, count = _directory(view)
     directory, stop = at, 0
     for _ in range(count):
@@ -118,7 +126,7 @@ def _members(view: memoryview, budget: int) -> Iterator[tuple[bytes, memoryview]
             raise DecodeError(f"expected {name!r:.80} stored or deflated, found zip method {method}, {size} bytes.")
         if isal_zlib.crc32(piece) != crc:
             raise DecodeError(f"expected {name!r:.80} with the CRC-32 {crc:08x}, found {isal_zlib.crc32(piece):08x}.")
-        yield name, piece
+        yield name, content if method == _STORED else -1, piece
     if at != end or stop != directory:
         raise DecodeError(f"expected zip members up to byte {directory}, found {directory - stop} bytes that are none.")
 
