@@ -20,7 +20,8 @@ from zarrscope.storage import Storage
 
 def pair(storage: Storage, record: Record) -> tuple[tuple[Samples, ...], tuple[Finding, ...]]:
     """Give the sample sets whose images line up with the first, and a finding for each that does not."""
-    findings = [one for one in record.findings if one.kind != "pairing"]
+    compared = {linked.path for group in record.samples for linked in group.images}
+    findings = [one for one in record.findings if one.kind != "pairing" or one.where not in compared]
     sets: list[Samples] = []
     for group in record.samples:
         kept: list[Linked] = [group.images[0]]

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import zstandard
 
 from zarrscope.errors import UsageError
+
+ABSENT = (1 << 64) - 1  # offset and size, in the index of a shard, of a chunk that is not there
 
 type Encode = Callable[[Sequence[memoryview]], Sequence[Buffer]]
 
@@ -65,7 +68,7 @@ class Codec:
                 compressor = held.compressor = zstandard.ZstdCompressor(level=level, write_checksum=True)
             if len(chunks) == 1:
                 return [compressor.compress(chunks[0])]
-            encoded = compressor.multi_compress_to_buffer(list(chunks))  # type: ignore[arg-type]  # takes any buffers
+            encoded = compressor.multi_compress_to_buffer(list(chunks))
             return [encoded[place] for place in range(len(encoded))]  # type: ignore[misc]  # segments are buffers
 
         return encode
@@ -78,3 +81,12 @@ class Codec:
 def crc32c(data: Buffer) -> bytes:
     """Give the CRC-32C of some bytes as zarr stores it: 4 bytes, little-endian."""
     return int(google_crc32c.value(bytes(data))).to_bytes(4, "little")
+
+
+def shard_of(chunks: Sequence[Buffer], places: int) -> bytes:
+    """Put encoded chunks together as one shard of ``places`` chunks, those behind the last absent."""
+    sizes = [memoryview(chunk).nbytes for chunk in chunks]
+    starts = np.cumsum([0, *sizes[:-1]], dtype="<u8")
+    index = np.full((places, 2), ABSENT, "<u8")
+    index[: len(sizes), 0], index[: len(sizes), 1] = starts, sizes
+    return b"".join((*chunks, index.tobytes(), crc32c(index.tobytes())))

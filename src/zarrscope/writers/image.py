@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrscope.model import Axis, Image
-from zarrscope.writers.codec import Codec, Encode, crc32c
+from zarrscope.writers.codec import ABSENT, Codec, Encode, crc32c
 
 NGFF = "0.5"
-_ABSENT = (1 << 64) - 1
 _TOGETHER = 16  # chunks encoded in one call
 
 
@@ -148,7 +147,7 @@ class ShardEncoder:
         self._dtype = np.dtype(image.dtype).newbyteorder("<")
         self._chunk = image.chunks
         self._encode = encode
-        self._index = np.full((prod(grid), 2), _ABSENT, "<u8")
+        self._index = np.full((prod(grid), 2), ABSENT, "<u8")
         self._room = memoryview(bytearray(room_for(image))) if room is None else room
         self._size = 0
         self._waiting: list[tuple[int, memoryview]] = []
