@@ -1,4 +1,4 @@
-"""Members and archives that are not what they say, and stores looked at byte by byte: what the end-to-end tests share."""
+"""Members and archives that are not what they say, and stores seen byte by byte: what the end-to-end tests share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: a member is quarantined and its siblings stay in line; what is broken as a whole is refused, nothing written."""
+"""Bad input: a bad member is quarantined and its siblings stay in line; a source broken as a whole is refused."""
 
 import re
 import subprocess
@@ -7,9 +7,9 @@ import tarfile
 
 import numpy as np
 import pytest
-from hostile import HTML, bad_npz, bad_tiff, contains, flipped, members_of, npz, special, tiff, tree, write_tar
 
 import zarrscope as zs
+from hostile import HTML, bad_npz, bad_tiff, contains, flipped, members_of, npz, special, tiff, tree, write_tar
 from zarrscope.demo import read_stamp
 from zarrscope.errors import DecodeError, LayoutError, RecipeError, SourceError
 
@@ -37,7 +37,11 @@ def wounded(stedfm, tmp_path_factory):
     """Three siblings, two of them with bad members, converted."""
     folder = tmp_path_factory.mktemp("wounded")
     sources = [
-        spoil(stedfm[kind], folder / stedfm[kind].name, {ROWS[kind, case]: bad[0] for case, bad in BAD.get(kind, {}).items()})
+        spoil(
+            stedfm[kind],
+            folder / stedfm[kind].name,
+            {ROWS[kind, case]: bad[0] for case, bad in BAD.get(kind, {}).items()},
+        )
         for kind in KINDS
     ]
     record = zs.convert(sources, folder / "s.zarr", shard=16)
@@ -91,7 +95,11 @@ def test_a_store_with_quarantined_members_is_a_right_one(wounded):
     assert contains(sources[0].parent / "s.zarr", str(sources[0].parent)) == []
 
 
-STRICT = [("subset/raw", "a key of another name"), ("subset/raw", "a pickle that runs a command"), ("subset/tiff", "cut")]
+STRICT = [
+    ("subset/raw", "a key of another name"),
+    ("subset/raw", "a pickle that runs a command"),
+    ("subset/tiff", "cut"),
+]
 
 
 @pytest.mark.parametrize(("kind", "case"), STRICT)
@@ -101,7 +109,9 @@ def test_strict_stops_at_the_first_and_names_it(kind, case, stedfm, tmp_path):
     with pytest.raises(DecodeError) as error:
         zs.convert(tar, tmp_path / "s.zarr", shard=8, strict=True)
     name = list(members_of(tar))[30]
-    assert re.fullmatch(rf"{re.escape(f'{tar}!/{name}: ')}(?!.*!/).*{re.escape(BAD[kind][case][1])}.*", str(error.value))
+    assert re.fullmatch(
+        rf"{re.escape(f'{tar}!/{name}: ')}(?!.*!/).*{re.escape(BAD[kind][case][1])}.*", str(error.value)
+    )
     record = zs.convert(tar, tmp_path / "s.zarr", shard=8)
     assert record.counts.quarantined == 1
 
@@ -130,7 +140,9 @@ def test_no_share_of_bad_members_refuses_a_source(share, stedfm, tmp_path):
 
 def test_what_decodes_nowhere_is_refused(stedfm, tmp_path):
     tar = write_tar(tmp_path / "crops.tar", dict.fromkeys(members_of(stedfm["full/raw"]), HTML))
-    with pytest.raises(RecipeError, match=r"no recipe takes crops\.tar: names fit stedfm, but none of the members tried can"):
+    with pytest.raises(
+        RecipeError, match=r"no recipe takes crops\.tar: names fit stedfm, but none of the members tried can"
+    ):
         zs.convert(tar, tmp_path / "s.zarr")
     with pytest.raises(SourceError, match=r"crops\.tar: none of \d+ members tried can be decoded by stedfm"):
         zs.convert(tar, tmp_path / "s.zarr", recipe="stedfm")
@@ -268,10 +280,14 @@ def test_pickles_run_nothing(stedfm, tmp_path):
 
 def test_converting_imports_no_module_that_data_name(stedfm, tmp_path):
     """A member may name any module; none is imported on its behalf."""
-    data = npz(np.zeros((SIDE, SIDE), np.uint16), {"a": tiff.__globals__["Command"]()}).replace(b"posix", b"this\0"[:4] + b"x")
+    data = npz(np.zeros((SIDE, SIDE), np.uint16), {"a": tiff.__globals__["Command"]()}).replace(
+        b"posix", b"this\0"[:4] + b"x"
+    )
     tar = spoil(stedfm["subset/raw"], tmp_path / "a.tar", {5: data})
-    code = f"import sys, zarrscope; zarrscope.convert({str(tar)!r}, {str(tmp_path / 's.zarr')!r}); print('this' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = "import sys, zarrscope; zarrscope.convert(*sys.argv[1:]); print('this' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tar, tmp_path / "s.zarr"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "False\n"
 
 

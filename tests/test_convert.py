@@ -1,4 +1,4 @@
-"""Convert: the same bytes whatever the workers, resumable anywhere, additive, and exact about where every member went."""
+"""Convert: the same bytes whatever the workers, resumable anywhere, additive, and exact about every member."""
 
 import getpass
 import json
@@ -12,9 +12,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 import fsspec
 import numpy as np
 import pytest
-from hostile import contains, copy, deflate, elements, members_of, npz, tree, write_tar
 
 import zarrscope as zs
+from hostile import contains, copy, deflate, elements, members_of, npz, tree, write_tar
 from zarrscope.demo import read_stamp
 from zarrscope.engine.claim import KEY, Claim, claimed, process_start
 from zarrscope.errors import DecodeError, RecipeError, SourceError, StoreError, UsageError
@@ -69,7 +69,13 @@ def test_workers_and_executors_change_no_byte(options, stedfm, reference, tmp_pa
     make, options = options.get("executor"), {key: value for key, value in options.items() if key != "executor"}
     executor = make() if make else None
     try:
-        zs.convert([stedfm["full/normalised"], stedfm["subset/raw"]], tmp_path / "s.zarr", shard=8, executor=executor, **options)
+        zs.convert(
+            [stedfm["full/normalised"], stedfm["subset/raw"]],
+            tmp_path / "s.zarr",
+            shard=8,
+            executor=executor,
+            **options,
+        )
     finally:
         if executor:
             executor.shutdown()
@@ -103,7 +109,13 @@ def test_a_store_in_an_object_store_is_the_same(chunk, stedfm, tmp_path, request
 def test_nothing_of_this_machine_stands_in_a_store(stedfm_store, biosr_store, stedfm, biosr):
     """No folder, no host, no user and no time: what is recorded of a source is its file name."""
     names = [name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 4]  # others stand in any bytes
-    told = [str(stedfm_store.parent), str(stedfm["full/raw"].parent), str(biosr.parent), time.strftime("%Y-%m-%d"), *names]
+    told = [
+        str(stedfm_store.parent),
+        str(stedfm["full/raw"].parent),
+        str(biosr.parent),
+        time.strftime("%Y-%m-%d"),
+        *names,
+    ]
     for store in (stedfm_store, biosr_store):
         assert contains(store, *told) == []
         assert not [path for path in store.rglob("*") if path.name.startswith(".")]
@@ -168,7 +180,7 @@ def test_what_is_left_out_is_not_read_and_counted(choices, wanted, stedfm, tmp_p
 
 
 def test_a_value_that_nothing_has_stops_before_anything_is_written(stedfm, tmp_path):
-    with pytest.raises(UsageError, match="no row has protein == 'psd59'.*Did you mean 'psd95'"):
+    with pytest.raises(UsageError, match=r"no row has protein == 'psd59'.*Did you mean 'psd95'"):
         zs.convert(stedfm["subset/raw"], tmp_path / "s.zarr", where="protein == 'psd59'")
     assert not (tmp_path / "s.zarr").exists()
 
@@ -422,7 +434,7 @@ def test_one_store_holds_one_dataset(biosr, reference, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
-def test_a_store_inside_its_source_is_refused(form, biosr, tmp_path):
+def test_a_store_inside_its_source_is_refused(form, biosr):
     for store in (biosr / "s.zarr", biosr, biosr.parent):
         with pytest.raises(UsageError, match="lie inside one another"):
             zs.convert(form.format(biosr), store)
@@ -532,7 +544,7 @@ def test_a_claim_that_cannot_be_read_is_none(tmp_path):
 
 
 def test_no_recipe_takes_what_fits_none(tmp_path):
-    """The message is that of the design: how many were looked at, the nearest recipe, and the recipes that there are."""
+    """The message tells how many were looked at, the nearest recipe, and the recipes that there are."""
     tar = write_tar(tmp_path / "CCPs.tar", {f"cell{number}/WF{number}.tif": b"x" for number in range(14)})
     with pytest.raises(RecipeError) as error:
         zs.convert(tar, tmp_path / "s.zarr")
@@ -549,7 +561,13 @@ def test_a_recipe_of_a_stranger(tmp_path, stedfm):
     """A recipe need not be installed to convert, resume and read; to verify against sources it has to be."""
     ours = known()["stedfm"]
     mine = Recipe(
-        name="mine", version=3, title="Mine", pattern=ours.pattern, layout=ours.layout, decode=ours.decode, license="CC0-1.0"
+        name="mine",
+        version=3,
+        title="Mine",
+        pattern=ours.pattern,
+        layout=ours.layout,
+        decode=ours.decode,
+        license="CC0-1.0",
     )
     with pytest.raises(Stop):
         zs.convert(stedfm["full/raw"], tmp_path / "s.zarr", recipe=mine, shard=9, progress=stop_after(2))
@@ -590,7 +608,9 @@ def test_credentials_stand_nowhere(stedfm, tmp_path, request):
     url = "memory://me:PASSWORD@bucket/crops.tar?X-Signature=SECRET#FRAGMENT"
     names = list(members_of(stedfm["full/raw"]).items())
     names[30] = (names[30][0], npz(None, img=np.zeros(3)))
-    memory.pipe_file("/me:PASSWORD@bucket/crops.tar?X-Signature=SECRET#FRAGMENT", write_tar(tmp_path / "t", names).read_bytes())
+    memory.pipe_file(
+        "/me:PASSWORD@bucket/crops.tar?X-Signature=SECRET#FRAGMENT", write_tar(tmp_path / "t", names).read_bytes()
+    )
     (tmp_path / "t").unlink()
     secrets, told = ("PASSWORD", "SECRET", "FRAGMENT"), []
     with pytest.raises(DecodeError) as error:

@@ -1,4 +1,4 @@
-"""Layouts become plans: every row in exactly one task, no shard in two, and selected samples stay with their partners."""
+"""Layouts become plans: every row in one task, no shard in two, and selected samples stay with their partners."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,9 @@ def image(path, n, *, chunk=1, shard=4):
     axes = (Axis(name="n", size=n, type="sample"), *(Axis(name=name, size=3, type="space") for name in "yx"))
     chunk = max(1, min(chunk, n))
     rows = -(-min(shard, n) // chunk) * chunk
-    return Image(path=path, role=path[-1], axes=axes, dtype="uint8", chunks=(chunk, 3, 3), shards=(max(rows, chunk), 3, 3))
+    return Image(
+        path=path, role=path[-1], axes=axes, dtype="uint8", chunks=(chunk, 3, 3), shards=(max(rows, chunk), 3, 3)
+    )
 
 
 def parts(path, n, *, missing=(), copies=(), **obs):
@@ -91,7 +93,9 @@ def test_selection_keeps_partners_together(n, m, limit, data):
     assert all(chosen.image(one.image).shape[0] == len(one) for one in chosen.parts)
     present = sum(int((one.sources >= 0).sum()) + len(one.copies) for one in chosen.parts)
     assert present + chosen.left_out == 2 * n + m - len(missing) + len(copies)
-    assert [int(there[0].members.offsets[row]) for row in there[0].copy_rows] == [row for row in copies if row in expected]
+    assert [int(there[0].members.offsets[row]) for row in there[0].copy_rows] == [
+        row for row in copies if row in expected
+    ]
 
 
 def two_sets():

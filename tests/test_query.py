@@ -38,7 +38,9 @@ comparisons = st.one_of(
     st.builds("{} {} {}".format, numeric, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), st.integers(-4, 4)),
     st.builds("{} {} {}".format, st.integers(-4, 4), st.sampled_from(["==", "!=", "<", ">="]), numeric),
     st.builds("{} <= {} < {}".format, st.integers(-4, 0), numeric, st.integers(0, 4)),
-    st.builds("number {} {}".format, st.sampled_from(["in", "not in"]), st.tuples(st.integers(-4, 4), st.integers(-4, 4))),
+    st.builds(
+        "number {} {}".format, st.sampled_from(["in", "not in"]), st.tuples(st.integers(-4, 4), st.integers(-4, 4))
+    ),
     st.builds("number {} real".format, st.sampled_from(["==", "<", ">="])),
     st.builds("text {} {!r}".format, st.sampled_from(["<", "<=", ">", ">="]), st.sampled_from(TEXTS)),
     st.just("flag"),
@@ -87,8 +89,14 @@ def test_a_missing_text_is_equal_to_nothing():
 
 COLUMNS = {"protein": strings(["psd95", "actin"]), "row": np.array([1, 2]), "ok": np.array([True, False])}
 REFUSED = {
-    "unknown column": ("protien == 'actin'", "no column 'protien'; there are ok, protein, row. Did you mean 'protein'?"),
-    "unknown value": ("protein == 'psd59'", "no row has protein == 'psd59'; there are actin, psd95. Did you mean 'psd95'?"),
+    "unknown column": (
+        "protien == 'actin'",
+        "no column 'protien'; there are ok, protein, row. Did you mean 'protein'?",
+    ),
+    "unknown value": (
+        "protein == 'psd59'",
+        "no row has protein == 'psd59'; there are actin, psd95. Did you mean 'psd95'?",
+    ),
     "unknown value of several": ("protein in ('actin', 'x')", "no row has protein == 'x'"),
     "a call": ("open('x')", "cannot use \"open('x')\""),
     "an attribute": ("protein.x == 1", "expected a column, text or a number"),

@@ -4,11 +4,11 @@ import shutil
 
 import numpy as np
 import pytest
-from hostile import HTML, bad_tiff, contains, tree
 
 import zarrscope as zs
+from hostile import HTML, bad_tiff, contains, elements
 from zarrscope.demo import make_biosr, read_stamp
-from zarrscope.errors import RecipeError
+from zarrscope.errors import RecipeError, VerifyError
 
 PAIRS = {"train": ("training", 36), "validate": ("validate", 18)}
 
@@ -121,9 +121,15 @@ def test_an_expression_takes_whole_levels_with_their_partners(biosr, tmp_path):
 # --- what is wrong with the tree ------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Few patches, three levels: what the tests below change a copy of."""
+    return make_biosr(tmp_path_factory.mktemp("small"), train=9, validate=0, test=5, levels=3, stamp=True)
+
+
 @pytest.fixture
-def folder(biosr, tmp_path):
-    return shutil.copytree(biosr, tmp_path / "data" / "biosr_dataset")
+def folder(small, tmp_path):
+    return shutil.copytree(small, tmp_path / "data" / "biosr_dataset")
 
 
 @pytest.fixture
@@ -143,7 +149,9 @@ def converted(folder, tmp_path):
 
 
 def findings(record):
-    return {one.where.removeprefix("biosr_dataset!/"): (one.kind, one.message) for one in record.conversions[0].findings}
+    return {
+        one.where.removeprefix("biosr_dataset!/"): (one.kind, one.message) for one in record.conversions[0].findings
+    }
 
 
 @pytest.mark.parametrize(("gone", "other"), [("wf", "gt"), ("gt", "wf")])
@@ -158,41 +166,41 @@ def test_a_partner_that_is_missing_keeps_its_row(folder, converted, gone, other)
     assert frame.reason.iloc[6] == "the member is missing from the source"
     assert store.table(f"train/{other}", ["ok"]).ok.all()
     assert findings(record)[name][0] == "missing"
-    assert record.counts.converted == 207
+    assert record.counts.converted == 37
     assert record.counts.quarantined == 0
-    assert [read_stamp(one[other]) for one in store.samples("train")] == [row for row in range(36) if row != 6]
+    assert [read_stamp(one[other]) for one in store.samples("train")] == [row for row in range(9) if row != 6]
     assert not store.image(f"train/{gone}")[6].to_numpy().any()
 
 
 def test_a_patch_that_is_missing_in_one_level(folder, converted):
     """The levels keep their rows, so that every level has every number."""
-    (folder / "test_wf/level_04/005.tif").unlink()
+    (folder / "test_wf/level_02/005.tif").unlink()
     _, store = converted()
     frame = store.table("test/wf", ["index", "ok", "level", "number"])
     (row,) = np.flatnonzero(~frame.ok)
-    assert (frame.index[row], frame.level.iloc[row], frame.number.iloc[row]) == ("test_wf/level_04/005.tif", 4, 5)
-    assert len(store.samples("test")) == 89
+    assert (frame.index[row], frame.level.iloc[row], frame.number.iloc[row]) == ("test_wf/level_02/005.tif", 2, 5)
+    assert len(store.samples("test")) == 14
 
 
-def test_a_ground_truth_that_is_missing_costs_its_nine_samples(folder, converted):
+def test_a_ground_truth_that_is_missing_costs_a_sample_a_level(folder, converted):
     (folder / "test_gt/005.tif").unlink()
     record, store = converted()
     assert not store.table("test/gt", ["ok"]).ok.iloc[4]
     samples = store.samples("test", columns=["number"])
-    assert len(samples) == 81
+    assert len(samples) == 12
     assert 5 not in {one["number"] for one in samples}
-    assert record.counts.converted == 207
+    assert record.counts.converted == 37
 
 
 def test_numbers_that_are_not_there_are_told(folder, converted):
     """A number that neither folder has is no row; that there is a hole is worth knowing."""
     for role in ("wf", "gt"):
-        for number in (3, 20):
+        for number in (3, 8):
             (folder / f"training_{role}/{number:08d}.tif").unlink()
     record, store = converted()
-    assert store.image("train/wf").shape[0] == 34
-    assert findings(record)["training_gt"] == ("missing", "2 numbers up to 36 are not there: 3, 20")
-    assert [read_stamp(one["gt"]) for one in store.samples("train")] == [row for row in range(36) if row not in (2, 19)]
+    assert store.image("train/wf").shape[0] == 7
+    assert findings(record)["training_gt"] == ("missing", "2 numbers up to 9 are not there: 3, 8")
+    assert [read_stamp(one["gt"]) for one in store.samples("train")] == [row for row in range(9) if row not in (2, 7)]
 
 
 STRAY = {
@@ -209,21 +217,21 @@ STRAY = {
 }
 
 
-def test_files_in_the_wrong_place_are_named(folder, converted, biosr_store, tmp_path):
+def test_files_in_the_wrong_place_are_named(folder, converted, small, tmp_path):
     """What has no place is quarantined by name; all the rest is as if it were not there."""
     patch = (folder / "training_wf/00000001.tif").read_bytes()
     for name, _ in STRAY.values():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(patch)
-    record, _ = converted(shard=16)
+    record, _ = converted()
     told = findings(record)
     assert set(told) == {name for name, _ in STRAY.values()}
     for name, message in STRAY.values():
         assert told[name][0] == "misnamed"
         assert message in told[name][1]
     assert record.counts.quarantined == len(STRAY)
-    rest = {key: digest for key, digest in tree(biosr_store).items() if key != "zarr.json"}
-    assert {key: digest for key, digest in tree(tmp_path / "s.zarr").items() if key != "zarr.json"} == rest
+    zs.convert(small, tmp_path / "clean.zarr")
+    assert elements(tmp_path / "s.zarr") == elements(tmp_path / "clean.zarr")
 
 
 def test_a_number_far_away_costs_no_memory(folder, converted):
@@ -231,25 +239,27 @@ def test_a_number_far_away_costs_no_memory(folder, converted):
     patch = (folder / "training_gt/00000001.tif").read_bytes()
     (folder / "training_gt/999999999.tif").write_bytes(patch)
     record, store = converted()
-    assert store.image("train/wf").shape[0] == 37
-    assert findings(record)["training_gt"][1] == "999999962 numbers up to 999999999 are not there: 37, 38, 39, 40, 41, ..."
-    assert len(store.samples("train")) == 36
+    assert store.image("train/wf").shape[0] == 10
+    assert (
+        findings(record)["training_gt"][1] == "999999989 numbers up to 999999999 are not there: 10, 11, 12, 13, 14, ..."
+    )
+    assert len(store.samples("train")) == 9
 
 
 BAD = bad_tiff((128, 128), np.float32)
 
 
 def test_bad_patches_are_quarantined_with_their_reason(folder, converted):
-    for number, (data, _) in enumerate(BAD.values(), 11):
-        (folder / f"validate_gt/{number:08d}.tif").write_bytes(data)
-    record, store = converted(shard=8)
-    frame = store.table("validate/gt", ["ok", "reason"])
-    assert np.flatnonzero(~frame.ok).tolist() == list(range(10, 10 + len(BAD)))
-    for row, (_, reason) in enumerate(BAD.values(), 10):
+    for number, (data, _) in enumerate(BAD.values(), 2):
+        (folder / f"training_gt/{number:08d}.tif").write_bytes(data)
+    record, store = converted(shard=4)
+    frame = store.table("train/gt", ["ok", "reason"])
+    assert np.flatnonzero(~frame.ok).tolist() == list(range(1, 1 + len(BAD)))
+    for row, (_, reason) in enumerate(BAD.values(), 1):
         assert reason in frame.reason.iloc[row]
     assert record.counts.quarantined == len(BAD)
-    assert len(store.samples("validate")) == 18 - len(BAD)
-    assert not store.image("validate/gt")[10:18].to_numpy()[: len(BAD)].any()
+    assert len(store.samples("train")) == 9 - len(BAD)
+    assert not store.image("train/gt")[1 : 1 + len(BAD)].to_numpy().any()
 
 
 def test_links_in_the_tree_are_not_followed(folder, converted, tmp_path):
@@ -271,9 +281,9 @@ def test_a_part_may_be_missing_as_a_whole_but_not_by_half(folder, converted, tmp
     for name in ("test_gt", "test_wf"):
         shutil.rmtree(folder / name)
     _, store = converted()
-    assert store.sets == ["train", "validate"]
-    shutil.rmtree(folder / "validate_gt")
-    with pytest.raises(RecipeError, match="biosr_dataset: the folder validate_gt is missing or empty"):
+    assert store.sets == ["train"]
+    shutil.rmtree(folder / "training_gt")
+    with pytest.raises(RecipeError, match="biosr_dataset: the folder training_gt is missing or empty"):
         zs.convert(folder, tmp_path / "t.zarr")
     assert not (tmp_path / "t.zarr").exists()
 
@@ -286,14 +296,17 @@ def test_a_tree_of_web_pages_is_refused(folder, tmp_path):
     assert not (tmp_path / "s.zarr").exists()
 
 
-def test_parts_may_come_from_several_folders(folder, tmp_path, biosr_store):
+def test_parts_may_come_from_several_folders(folder, tmp_path):
     """Wide and sharp patches in folders of their own are paired across them, and proven against both."""
     sharp = tmp_path / "sharp"
     sharp.mkdir()
-    for name in ("training_gt", "validate_gt", "test_gt"):
+    for name in ("training_gt", "test_gt"):
         (folder / name).rename(sharp / name)
-    zs.convert([folder, sharp], tmp_path / "s.zarr", shard=16)
+    zs.convert([folder, sharp], tmp_path / "s.zarr")
     store = zs.open(tmp_path / "s.zarr")
-    np.testing.assert_array_equal(store.image("test/gt").to_numpy(), zs.open(biosr_store).image("test/gt").to_numpy())
+    assert [read_stamp(one) for one in store.image("test/gt").to_numpy()] == list(range(5))
     assert all(read_stamp(one["wf"]) == read_stamp(one["gt"]) for one in store.samples("train"))
-    assert zs.verify(tmp_path / "s.zarr", sources=[folder, sharp]).rows == 208
+    assert zs.verify(tmp_path / "s.zarr", sources=[sharp, folder]).rows == 38
+    shutil.copy(sharp / "test_gt/001.tif", sharp / "test_gt/002.tif")
+    with pytest.raises(VerifyError, match=r"test/gt: row 1 \(test_gt/002\.tif\): the member's bytes are not those"):
+        zs.verify(tmp_path / "s.zarr", sources=[folder, sharp])

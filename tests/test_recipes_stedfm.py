@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import contains, members_of, npz, special, tiff, write_tar
 
 import zarrscope as zs
+from hostile import contains, members_of, npz, special, tiff, write_tar
 from zarrscope.demo import ARCHIVES, make_stedfm, read_stamp
 from zarrscope.demo.metadata import full_planes, subset_planes
 from zarrscope.demo.stedfm import crop_window
@@ -142,7 +142,9 @@ def test_the_true_origin_of_a_crop(full_size):
 def test_a_tiff_made_from_nanometres_is_not_believed(full_size):
     """The published writer divided by 1,000 where it should have multiplied: such a size is no pixel's."""
     planes = list(full_planes(5, 0, 224))
-    frame = full_size.table("full/tiff", ["image_id", "pixel_size_y_nm", "pixel_size_x_nm", "tiff_unit", "tiff_resolution_x"])
+    frame = full_size.table(
+        "full/tiff", ["image_id", "pixel_size_y_nm", "pixel_size_x_nm", "tiff_unit", "tiff_resolution_x"]
+    )
     order = list(dict.fromkeys(frame.image_id))
     seen = set()
     for row in frame.itertuples():
@@ -161,7 +163,9 @@ def test_a_tiff_made_from_nanometres_is_not_believed(full_size):
 def test_siblings_are_joined_although_their_ids_differ(store):
     """Ids made with a salted hash differ between archives; order and grid place join the stacks all the same."""
     for collection in ("full", "subset"):
-        columns = {kind: store.table(f"{collection}/{kind}", ["image_id"]).image_id.tolist() for kind in ("raw", "tiff")}
+        columns = {
+            kind: store.table(f"{collection}/{kind}", ["image_id"]).image_id.tolist() for kind in ("raw", "tiff")
+        }
         assert columns["raw"] != columns["tiff"]
         samples = store.samples(collection, columns=["grid_row"])
         assert list(samples.images) == ["normalised", "raw", "tiff"]
@@ -217,18 +221,38 @@ SIZES = {
 
 @pytest.mark.parametrize(("size", "unit", "wanted"), SIZES.values(), ids=SIZES.keys())
 def test_a_pixel_size_is_never_invented(size, unit, wanted):
-    told = {"msr-metadata": {"PhysicalSizeX": size, "PhysicalSizeXUnit": unit, "PhysicalSizeY": 1, "PhysicalSizeYUnit": "nm"}}
+    told = {
+        "msr-metadata": {
+            "PhysicalSizeX": size,
+            "PhysicalSizeXUnit": unit,
+            "PhysicalSizeY": 1,
+            "PhysicalSizeYUnit": "nm",
+        }
+    }
     described = recipe.describe(told)
     assert described["pixel_size_x_nm"] == (pytest.approx(wanted) if wanted else None)
     assert described["msr_metadata_PhysicalSizeX"] is size
 
 
 HOSTILE = {
-    "names of our own columns": {"ok": False, "reason": "no", "protein": "x", "member_size": 1, "source": 3, "index": "i"},
+    "names of our own columns": {
+        "ok": False,
+        "reason": "no",
+        "protein": "x",
+        "member_size": 1,
+        "source": 3,
+        "index": "i",
+    },
     "names that stand for themselves": {"_index": 1, "": 2, "a/b": 3, ".": 4, "..": 5, "a" * 500: 6, "Ω": 7},
     "names that become one": {"a-b": 1, "a_b": 2, "ok": 1, "field_ok": 2},
     "names of ours for TIFFs": {"tiff_resolution": "x", "unit": 1, "resolution": 0},
-    "values of every kind": {"i": 2**63, "f": float("inf"), "n": float("nan"), "l": [1, {"a": [None]}], "t": "\0\n\ud800"},
+    "values of every kind": {
+        "i": 2**63,
+        "f": float("inf"),
+        "n": float("nan"),
+        "l": [1, {"a": [None]}],
+        "t": "\0\n\ud800",
+    },
     "a type in each row": {"v": "text"},
 }
 
@@ -270,7 +294,10 @@ def test_both_collections_in_one_archive_become_two_stacks(tmp_path):
     data = npz(np.zeros((8, 8), np.uint16))
     tar = write_tar(tmp_path / "a.tar", [(f"{UUID}-0-0", data), (f"FUS-{UUID}-0-0", data), (f"{UUID}-0-224", data)])
     record = zs.convert(tar, tmp_path / "s.zarr")
-    assert {one.path: one.shape[0] for one in record.elements if one.kind == "image"} == {"full/raw": 2, "subset/raw": 1}
+    assert {one.path: one.shape[0] for one in record.elements if one.kind == "image"} == {
+        "full/raw": 2,
+        "subset/raw": 1,
+    }
 
 
 def test_two_archives_for_one_stack_are_refused(stedfm, tmp_path):

@@ -121,14 +121,18 @@ class Verbs(click.Group):
 def main() -> None:
     """Rewrite microscopy archives as sharded OME-Zarr and AnnData, proven and lazy.
 
-    SOURCE and STORE are paths or URLs (s3://, gs://, az://, https://, hf://; zip:// and tar:// chained over these).
+    SOURCE and STORE are paths or URLs (s3://, gs://, az://, https://, hf://). A source is a folder, a tar, a zip, or a
+    tar inside a zip; zip://INNER::OUTER names one archive inside another.
     """
 
 
 @main.command()
 @click.argument("folder", default="zarrscope-demo", type=click.Path(file_okay=False, path_type=Path))
 def demo(folder: Path) -> None:
-    """Make small archives, convert, verify and open them, and show what to type next."""
+    """Make small archives, and convert, verify and open them.
+
+    Nothing is downloaded. In the end it says what to type next.
+    """
     click.echo(zarrscope.demonstrate(folder, say=say))
 
 
@@ -138,7 +142,7 @@ def demo(folder: Path) -> None:
 @with_choices
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def plan(sources: tuple[str, ...], store: str, *, as_json: bool, **choices: Any) -> None:
-    """Tell what a conversion would write, how large, and how long it takes. Writes nothing."""
+    """Tell the size, objects and time of a conversion. Writes nothing."""
     from zarrscope.describe import plan_text
     from zarrscope.planning import to_json
 
@@ -180,7 +184,10 @@ def convert(sources: tuple[str, ...], store: str, *, address: str | None, **opti
 @click.option("--manifest", is_flag=True, help="Print what `sha256sum -c` takes, and check nothing.")
 @STORAGE
 def verify(store: str, *, manifest: bool, **options: Any) -> None:
-    """Prove a store: against its sources if they are given, else against its digests."""
+    """Prove a store, against its sources or else its digests.
+
+    It says which, and names every row, member and object that is wrong.
+    """
     if manifest:
         for line in zarrscope.manifest(store, storage_options=options["storage_options"]):
             click.echo(line)
@@ -193,7 +200,7 @@ def verify(store: str, *, manifest: bool, **options: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @STORAGE
 def info(store: str, *, as_json: bool, storage_options: dict[str, str]) -> None:
-    """Tell what a store holds, how far it is, its statistics and its licence."""
+    """Tell what a store holds: images, statistics, licence, progress."""
     from zarrscope.describe import info_json, info_text
 
     found = zarrscope.info(store, storage_options=storage_options)

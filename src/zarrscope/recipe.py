@@ -111,7 +111,7 @@ class Recipe:
     decode: Callable[[memoryview], Decoded]
     license: str = "unknown"
     citation: str = "unknown"
-    ignored: str = r"(^|.*/)(\..*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"
+    ignored: str = r"(^|.*/)(\.(?!\.?/).*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"
     describe: Callable[[Fields], Mapping[str, Scalar]] = flatten
     tabulate: Callable[[Described], Mapping[str, Sequence[Scalar]]] | None = None
     private: tuple[str, ...] = ()

@@ -87,7 +87,7 @@ def plant(flaw: str) -> None:
     held: list[tuple[str, bytes]] = []
 
     def put_record_first(storage: Storage, key: str, data: bytes) -> None:
-        if key.endswith("/manifest/zarr.json"):
+        if "/manifest/" in key:
             held.append((key, data))
             return
         put(storage, key, data)
@@ -102,7 +102,7 @@ def plant(flaw: str) -> None:
         patch.object(Storage, "put", put_in_place).start()
     elif flaw == "leftovers":
         patch.object(Journal, "sweep", lambda *_: None).start()
-    elif flaw == "record before the last table":
+    elif flaw == "record before the manifests":
         patch.object(Storage, "put", put_record_first).start()
     elif flaw:
         raise ValueError(flaw)

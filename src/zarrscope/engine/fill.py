@@ -88,9 +88,11 @@ def fill(
         try:
             pixels, fields = decode(blob)
         except DecodeError as error:
+            where = decode.where(row)
+            reason = str(error).removeprefix(f"{where}: ")  # a source names the member already
             if strict:
-                raise DecodeError(f"{decode.where(row)}: {error}") from None
-            rows.quarantine(decode.where(row), blob, empty, str(error))
+                raise DecodeError(f"{where}: {reason}") from None
+            rows.quarantine(where, blob, empty, reason)
             pixels = empty
         else:
             rows.add(blob, pixels, fields)

@@ -35,7 +35,7 @@ class State:
 
 def look(target: Storage, *, overwrite: bool) -> State:
     """Look what there is; equal states mean that nobody wrote in between."""
-    if overwrite or target.size(_DOOMED) is not None:
+    if overwrite or _is_doomed(target):
         refuse_to_delete(target)
         return State(doomed=True)
     record = record_of(target)
@@ -45,6 +45,13 @@ def look(target: Storage, *, overwrite: bool) -> State:
         plan=Journal(target).plan() if under_way else None,
         leftover=Journal(target).exists(),
     )
+
+
+def _is_doomed(target: Storage) -> bool:
+    try:
+        return target.size(_DOOMED) is not None
+    except NotADirectoryError:
+        return False
 
 
 @contextmanager

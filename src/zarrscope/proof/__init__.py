@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from zarrscope.errors import Problem, RecipeError, StoreError, VerifyError
+from zarrscope.errors import RecipeError, StoreError, VerifyError
 from zarrscope.model import Source
 from zarrscope.proof.documents import check_documents
 from zarrscope.proof.objects import Inventory, check_objects
 from zarrscope.proof.pixels import check_pixels
-from zarrscope.proof.sources import check_source, match_sources
+from zarrscope.proof.sources import check_sources, match_sources
 from zarrscope.recipe import Recipe
 from zarrscope.record import JOURNAL, ROOT, Record, parse_root
 from zarrscope.storage import Storage
@@ -80,9 +80,9 @@ def verify_store(
     if sources:
         if record.recipe not in recipes:
             raise RecipeError(f"no recipe is called {record.recipe!r}; known: {', '.join(sorted(recipes))}.")
-        for source, conversion in match_sources(sources, record, target):
-            say(f"comparing {source.name}")
-            problems += check_source(target, record, conversion, source, recipes[record.recipe])
+        for conversion, given in match_sources(sources, record, target):
+            say(f"comparing {', '.join(source.name for _, source in given)}")
+            problems += check_sources(target, record, conversion, given, recipes[record.recipe])
     if problems:
         more = f" (the first {MOST} of {len(problems)} are listed)" if len(problems) > MOST else ""
         raise VerifyError(f"{target.url} is not what it should be{more}:", problems=problems[:MOST])

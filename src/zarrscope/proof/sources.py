@@ -20,40 +20,67 @@ from zarrscope.model import Layout, Parts, Scalar, Source
 from zarrscope.planning import select
 from zarrscope.query import Categories
 from zarrscope.recipe import Described, Fields, Recipe, column_name, scan
-from zarrscope.record import ROWS, Conversion, Record
+from zarrscope.record import ROWS, Conversion, Record, SourceRecord
 from zarrscope.storage import Storage
 
 TOGETHER = 32 << 20  # bytes of pixels compared at once
 
 
-def match_sources(sources: Sequence[Source], record: Record, target: Storage) -> Iterator[tuple[Source, Conversion]]:
-    """Find the conversion that each source belongs to, by its name, else by its kind and size."""
+def match_sources(
+    sources: Sequence[Source], record: Record, target: Storage
+) -> Iterator[tuple[Conversion, list[tuple[SourceRecord, Source]]]]:
+    """Find the conversion that each source belongs to, by its name, else by its size; give them in its order."""
+    places: dict[int, list[tuple[int, Source]]] = {}
     for source in sources:
-        named = [one for one in record.conversions if any(held.name == source.name for held in one.sources)]
-        alike = [one for one in record.conversions if any(held.size == source.size for held in one.sources)]
+        held = [
+            (number, place, one)
+            for number, conversion in enumerate(record.conversions)
+            for place, one in enumerate(conversion.sources)
+        ]
+        named = [(number, place) for number, place, one in held if one.name == source.name]
+        alike = [(number, place) for number, place, one in held if one.size == source.size]
         if not named and not alike:
-            known = ", ".join(held.name for one in record.conversions for held in one.sources)
+            known = ", ".join(one.name for _, _, one in held)
             raise VerifyError(f"{source.url} is not a source of {target.url}; its sources are {known}.")
-        yield source, (named or alike)[0]
+        number, place = (named or alike)[0]
+        places.setdefault(number, []).append((place, source))
+    for number, found in sorted(places.items()):
+        conversion = record.conversions[number]
+        ordered = sorted(found, key=lambda one: one[0])
+        yield conversion, [(conversion.sources[place], source) for place, source in ordered]
 
 
-def check_source(
-    target: Storage, record: Record, conversion: Conversion, source: Source, recipe: Recipe
+def check_sources(
+    target: Storage,
+    record: Record,
+    conversion: Conversion,
+    given: Sequence[tuple[SourceRecord, Source]],
+    recipe: Recipe,
 ) -> list[Problem]:
-    """Lay a source out again and compare each of its images, row by row, with the store."""
-    salvaged = any(held.salvaged for held in conversion.sources if held.name == source.name)
-    index = source.index(salvage=salvaged)
-    layout = recipe.layout(scan(recipe, [source], [index]))
+    """Lay the sources of a conversion out again and compare each of their images, row by row, with the store."""
+    sources = [source for _, source in given]
+    indexes = [source.index(salvage=held.salvaged) for held, source in given]
+    layout = recipe.layout(scan(recipe, sources, indexes))
     layout = select(layout, where=conversion.where, limit=conversion.limit)
-    problems: list[Problem] = []
+    problems = [
+        Problem(
+            where=source.url,
+            kind="content",
+            message=f"{len(index.members):,} members, {held.members:,} when it was converted",
+        )
+        for (held, source), index in zip(given, indexes, strict=True)
+        if len(index.members) != held.members
+    ]
     for image in layout.images:
         element = record.element(image.path)
         if element is None:
-            where = target.at(image.path)
-            problems.append(Problem(where=where, kind="missing", message=f"{source.name} holds it, the store does not"))
+            owners = layout.rows(image.path).sources
+            name = sources[int(owners.max())].name
+            message = f"{name} holds it, the store does not"
+            problems.append(Problem(where=target.at(image.path), kind="missing", message=message))
             continue
         array = ImageGroup(target, element).level(0).array
-        problems += _Comparison(target, layout, image.path, array, source, recipe, conversion).problems()
+        problems += _Comparison(target, layout, image.path, array, sources, recipe, conversion).problems()
     return problems
 
 
@@ -66,11 +93,11 @@ class _Comparison:
         layout: Layout,
         path: str,
         array: ShardedArray,
-        source: Source,
+        sources: Sequence[Source],
         recipe: Recipe,
         conversion: Conversion,
     ) -> None:
-        self.where, self.array, self.source, self.recipe = target.at(path), array, source, recipe
+        self.where, self.array, self.sources, self.recipe = target.at(path), array, sources, recipe
         self.parts: Parts = layout.rows(path)
         self.table = Table(target, f"{path}/{ROWS}")
         self.keep = conversion.keep
@@ -81,7 +108,8 @@ class _Comparison:
         """Compare names first: where rows do not line up there is nothing more to compare."""
         names, wanted = np.asarray(self.columns["index"]), self.parts.members.names
         if len(names) != len(wanted):
-            return [self._wrong(f"{len(names)} rows, but {self.source.name} gives {len(wanted)}")]
+            given = " and ".join(self.sources[owner].name for owner in self._owners())
+            return [self._wrong(f"{len(names)} rows, but {given} gives {len(wanted)}")]
         differ = np.flatnonzero(names != wanted)
         if len(differ):
             row = int(differ[0])
@@ -90,9 +118,12 @@ class _Comparison:
         row_bytes = max(1, int(np.prod(self.array.shape[1:])) * self.array.dtype.itemsize)
         step = max(1, TOGETHER // row_bytes)
         blocks = [(start, min(start + step, len(self.parts))) for start in range(0, len(self.parts), step)]
-        workers = 1 if self.source.sequential else os.cpu_count() or 1
+        workers = 1 if any(self.sources[owner].sequential for owner in self._owners()) else os.cpu_count() or 1
         with ThreadPoolExecutor(workers, "zarrscope-verify") as pool:
             return [problem for found in pool.map(partial(self._block), blocks) for problem in found]
+
+    def _owners(self) -> list[int]:
+        return [owner for owner in np.unique(self.parts.sources).tolist() if owner >= 0]
 
     def _wrong(self, message: str) -> Problem:
         return Problem(where=self.where, kind="content", message=message)
@@ -103,17 +134,25 @@ class _Comparison:
             pixels = self.array.read((slice(start, stop),))
         except StoreError as error:
             return [self._wrong(f"rows {start} to {stop - 1} can't be read: {error}")]
-        present = np.flatnonzero(self.parts.sources[start:stop] >= 0) + start
         fields: list[Fields | None] = [None] * (stop - start)
         problems: list[Problem] = []
         ok = np.asarray(self.columns["ok"])
-        for row, blob in zip(present.tolist(), self.source.read(self.parts.members.take(present)), strict=True):
+        for row, blob in self._members(start, stop):
             found = self._member(row, blob, pixels[row - start], ok=bool(ok[row]))
             if isinstance(found, str):
                 problems.append(self._wrong(f"row {row} ({self.parts.members.names[row]}): {found}"))
             else:
                 fields[row - start] = found
         return problems + self._fields(start, stop, fields)
+
+    def _members(self, start: int, stop: int) -> Iterator[tuple[int, memoryview | DecodeError]]:
+        """Read the members of some rows, source by source; one that is missing is an error like any other."""
+        owners = self.parts.sources[start:stop]
+        for row in np.flatnonzero(owners < 0).tolist():
+            yield start + row, DecodeError("the member is missing from the source")
+        for owner in self._owners():
+            rows = np.flatnonzero(owners == owner) + start
+            yield from zip(rows.tolist(), self.sources[owner].read(self.parts.members.take(rows)), strict=True)
 
     def _member(
         self, row: int, blob: memoryview | DecodeError, stored: npt.NDArray[Any], *, ok: bool

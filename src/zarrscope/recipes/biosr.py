@@ -24,7 +24,10 @@ from zarrscope.model import Integers, Layout, SampleSet
 from zarrscope.readers.tiff import decode_tiff
 from zarrscope.recipe import Catalog, Decoded, Obs, Recipe, Stack, arrange, stack
 
-PATTERN = r"(?:.*/)?(?:(?P<part>training|validate|test)_(?P<role>wf|gt))/(?:level_(?P<level>[0-9]{1,2})/)?(?P<number>[0-9]{1,9})\.tiff?"
+PATTERN = (
+    r"(?:.*/)?(?P<part>training|validate|test)_(?P<role>wf|gt)/"
+    r"(?:level_(?P<level>[0-9]{1,2})/)?(?P<number>[0-9]{1,9})\.tiff?"
+)
 PARTS = {"training": "train", "validate": "validate", "test": "test"}
 FLIPS = ("none", "up-down", "left-right", "both")
 _CELLS = {"training": (30, 6), "validate": (5, 1), "test": (15, 1)}  # number of cells, number of the first
@@ -99,9 +102,7 @@ def _holes(catalog: Catalog, part: str, keys: dict[tuple[int, int], int]) -> lis
     ]
 
 
-def _rows(
-    catalog: Catalog, keys: dict[tuple[int, int], int], wanted: list[tuple[int, int]], names: str
-) -> tuple[Integers, list[str]]:
+def _rows(keys: dict[tuple[int, int], int], wanted: list[tuple[int, int]], names: str) -> tuple[Integers, list[str]]:
     """Give the place of each wanted (level, number), -1 where it is missing, and the names that those should have."""
     places = np.array([keys.get(key, -1) for key in wanted], np.int64)
     missing = [
@@ -117,7 +118,7 @@ def _paired(
     numbers = np.array([number for _, number in wanted], np.int64)
     stacks = []
     for role in chosen:
-        places, missing = _rows(catalog, keys[role], wanted, f"{part}_{role}/{{number:08d}}.tif")
+        places, missing = _rows(keys[role], wanted, f"{part}_{role}/{{number:08d}}.tif")
         path = f"{PARTS[part]}/{role}"
         obs = {"number": numbers, **_inferred(part, numbers)}
         stacks.append(stack(catalog, path, places, role=role, obs=obs, missing=missing))
@@ -129,8 +130,8 @@ def _test(catalog: Catalog, chosen: dict[str, Integers], keys: dict[str, dict[tu
     graded = [(level, number) for level in sorted({level for level, _ in keys["wf"]}) for number in numbers]
     plain = [(0, number) for number in numbers]
     row_of = {number: row for row, number in enumerate(numbers)}
-    wf, wf_missing = _rows(catalog, keys["wf"], graded, "test_wf/level_{level:02d}/{number:03d}.tif")
-    gt, gt_missing = _rows(catalog, keys["gt"], plain, "test_gt/{number:03d}.tif")
+    wf, wf_missing = _rows(keys["wf"], graded, "test_wf/level_{level:02d}/{number:03d}.tif")
+    gt, gt_missing = _rows(keys["gt"], plain, "test_gt/{number:03d}.tif")
     each = np.array([number for _, number in graded], np.int64)
     obs: Obs = {
         "number": each,
