@@ -1,15 +1,15 @@
 """Bad input: a bad member is quarantined and its siblings stay in line; a source broken as a whole is refused."""
 
+import gzip
+import io
 import re
-import subprocess
-import sys
 import tarfile
 
 import numpy as np
 import pytest
 
 import zarrscope as zs
-from hostile import HTML, bad_npz, bad_tiff, contains, flipped, members_of, npz, special, tiff, tree, write_tar
+from hostile import HTML, bad_npz, bad_tiff, contains, flipped, members_of, special, tree, write_tar
 from zarrscope.demo import read_stamp
 from zarrscope.errors import DecodeError, LayoutError, RecipeError, SourceError
 
@@ -205,7 +205,7 @@ def test_links_and_devices_in_place_of_crops(stedfm, tmp_path):
 
 
 def header_flipped(data):
-    with tarfile.open(fileobj=__import__("io").BytesIO(data)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         place = tar.getmembers()[40].offset
     return flipped(data, place + 130)
 
@@ -224,7 +224,7 @@ BROKEN = {
     "a web page": (lambda _: HTML, "it looks like an HTML page, so the download failed"),
     "empty": (lambda _: b"", "it is empty"),
     "zeros": (lambda data: bytes(len(data)), "begins with zeros"),
-    "packed by gzip": (lambda data: __import__("gzip").compress(data[:5000]), "gunzip"),
+    "packed by gzip": (lambda data: gzip.compress(data[:5000]), "gunzip"),
 }
 
 
@@ -269,26 +269,15 @@ def test_salvaged_siblings_of_other_lengths_are_served_alone(stedfm, tmp_path):
     assert re.fullmatch(r"not joined with full/normalised: \d rows here, 94 there\. .*", record.findings[0].message)
 
 
-def test_pickles_run_nothing(stedfm, tmp_path):
+def test_pickles_run_nothing(stedfm, tmp_path, monkeypatch):
     """A member whose metadata would touch a file when unpickled touches none."""
-    from pathlib import Path
-
+    monkeypatch.chdir(tmp_path)
     tar = spoil(stedfm["subset/raw"], tmp_path / "a.tar", {5: BAD["subset/raw"]["a pickle that runs a command"][0]})
     zs.convert(tar, tmp_path / "s.zarr")
-    assert not Path("/should-not-exist").exists()
-
-
-def test_converting_imports_no_module_that_data_name(stedfm, tmp_path):
-    """A member may name any module; none is imported on its behalf."""
-    data = npz(np.zeros((SIDE, SIDE), np.uint16), {"a": tiff.__globals__["Command"]()}).replace(
-        b"posix", b"this\0"[:4] + b"x"
-    )
-    tar = spoil(stedfm["subset/raw"], tmp_path / "a.tar", {5: data})
-    code = "import sys, zarrscope; zarrscope.convert(*sys.argv[1:]); print('this' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, tar, tmp_path / "s.zarr"], capture_output=True, text=True, check=True
-    )
-    assert done.stdout == "False\n"
+    assert not (tmp_path / "this-was-run").exists()
+    numpy_runs_it = np.load(io.BytesIO(members_of(tar)[list(members_of(tar))[5]]), allow_pickle=True)["metadata"]
+    assert numpy_runs_it.item()["a"] == 0
+    assert (tmp_path / "this-was-run").exists()
 
 
 def test_a_group_name_that_would_leave_the_store_is_no_layout():

@@ -82,6 +82,16 @@ def test_workers_and_executors_change_no_byte(options, stedfm, reference, tmp_pa
     assert tree(tmp_path / "s.zarr") == tree(reference)
 
 
+def test_an_executor_that_lives_longer_knows_nothing_of_the_last_conversion(stedfm, tmp_path):
+    """Workers that are used again take the plan of this conversion, not that of an earlier one at the same place."""
+    with ThreadPoolExecutor(2) as executor:
+        zs.convert(stedfm["subset/raw"], tmp_path / "s.zarr", shard=8, executor=executor)
+        choices = {"shard": 8, "chunk": 4, "where": "grid_row > 0", "keep": ("user_id",), "overwrite": True}
+        zs.convert(stedfm["subset/raw"], tmp_path / "s.zarr", executor=executor, **choices)
+    zs.verify(tmp_path / "s.zarr", sources=stedfm["subset/raw"], read_data=True)
+    assert "user_id" in zs.open(tmp_path / "s.zarr").catalogue
+
+
 def test_a_source_that_can_only_be_read_in_order_gives_the_same(stedfm, reference, tmp_path):
     """A tar inside a deflated zip has no seek: images and rows are those of the plain tar."""
     packed = deflate(stedfm["full/normalised"], tmp_path / "crops.zip")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zarrscope.errors import QueryError, UsageError
@@ -48,6 +48,7 @@ def paired(name, *paths, **options):
     return SampleSet(name=name, images=tuple((path[-1], path) for path in paths), **options)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 300), chunk=st.integers(1, 40), shard=st.integers(1, 70), data=st.data())
 def test_every_row_is_in_one_task_and_every_task_is_a_shard(n, chunk, shard, data):
     """Tasks partition the rows in order, each is exactly one shard, and a shard is whole chunks."""
@@ -61,6 +62,7 @@ def test_every_row_is_in_one_task_and_every_task_is_a_shard(n, chunk, shard, dat
     assert made.chunks[0] <= made.shape[0]
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 30), m=st.integers(1, 30), limit=st.none() | st.integers(1, 40), data=st.data())
 def test_selection_keeps_partners_together(n, m, limit, data):
     """After any selection row k of each sibling is still its partner, and a column of rows still points to its own."""

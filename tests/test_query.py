@@ -4,7 +4,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from zarrscope.errors import QueryError
@@ -59,6 +59,7 @@ expressions = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(table=tables, text=expressions)
 def test_a_mask_is_what_python_says_row_by_row(table, text):
     """An expression is Python: evaluated over columns it gives what ``eval`` gives over each row."""
@@ -69,6 +70,7 @@ def test_a_mask_is_what_python_says_row_by_row(table, text):
     assert parse(text).mask(categories).tolist() == wanted
 
 
+@settings(deadline=None)
 @given(values=st.lists(st.sampled_from(TEXTS), min_size=1), wanted=st.sampled_from(TEXTS), equal=st.booleans())
 def test_a_text_that_no_row_has_is_an_error_and_else_python_agrees(values, wanted, equal):
     expression = parse(f"name {'==' if equal else '!='} {wanted!r}")
@@ -133,6 +135,7 @@ def test_what_is_refused_says_what_to_write(text, message):
     assert message in str(error.value)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=string.printable, max_size=40))
 def test_no_text_does_more_than_be_refused(text):
     try:

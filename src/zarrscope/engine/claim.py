@@ -129,14 +129,16 @@ def _alone(storage: Storage) -> Iterator[None]:
     path = None if storage.root is None else storage.root / LOCK
     with ExitStack() as stack:
         while path is not None:
-            if not path.exists():
-                storage.put(LOCK, b"")
-            with contextlib.suppress(OSError, ImportError):  # it may be gone again, and not every system has locks
+            storage.make_folder(path.parent)
+            try:
                 import fcntl
 
-                file = stack.enter_context(path.open("rb+"))
+                file = stack.enter_context(path.open("ab"))
                 fcntl.flock(file, fcntl.LOCK_EX)
-                if os.fstat(file.fileno()).st_ino != path.stat().st_ino:
-                    continue
-            break
+                if os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+                    break
+            except FileNotFoundError:  # the journal was deleted meanwhile, and so it was if it is another file now
+                continue
+            except (ImportError, OSError):  # not every system has locks
+                break
         yield

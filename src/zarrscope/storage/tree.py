@@ -84,7 +84,7 @@ class Storage:
             return
         target = self.root / key
         partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
-        self._make_folder(target.parent)
+        self.make_folder(target.parent)
         try:
             _write_file(partial, data)
             partial.replace(target)
@@ -93,7 +93,8 @@ class Storage:
             raise
         _sync_folder(target.parent)
 
-    def _make_folder(self, folder: Path) -> None:
+    def make_folder(self, folder: Path) -> None:
+        """Make a local folder and those above it; on return they survive a crash of the machine."""
         missing = []
         while not folder.exists():
             missing.append(folder)
