@@ -1,7 +1,7 @@
 """zarrscope: microscopy and spatial-omics archives rewritten as sharded OME-Zarr and AnnData, proven and lazy.
 
-The verbs are ``plan``, ``convert``, ``open``, ``verify``, ``info`` and ``sheet``; each is imported when it is first used,
-so that ``import zarrscope`` costs next to nothing.
+The verbs are ``plan``, ``convert``, ``open``, ``verify``, ``info`` and ``sheet``; each is imported on first
+use, so that ``import zarrscope`` costs next to nothing.
 """
 
 from __future__ import annotations

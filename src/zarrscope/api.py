@@ -504,6 +504,7 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
         sheet(store, picture, by=by, samples="subset/normalised" if by else "test")
         told.append(f"{store}: {record.counts.converted} members, a picture in {picture}")
     first = home / "stedfm.zarr"
+    look = f"print(zs.open('{first}').query('protein == \\'psd95\\'').image('normalised'))"
     return "\n".join(
         [
             *told,
@@ -511,7 +512,6 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
             f"  zarrscope info {first}",
             f"  zarrscope verify {first} --read-data",
             f"  zarrscope sheet {home / 'biosr.zarr'} --samples train pairs.png",
-            '  python -c "import zarrscope as zs; '
-            f"print(zs.open('{first}').query('protein == \\'psd95\\'').image('normalised'))\"",
+            f'  python -c "import zarrscope as zs; {look}"',
         ]
     )

@@ -90,8 +90,8 @@ def plan_text(plan: Plan) -> str:
     if plan.estimate is not None and plan.estimate.sampled:
         one = plan.estimate
         lines.append(
-            f"expected {size_text(one.bytes_stored)} ± {size_text(one.bytes_stored_error)} from {size_text(one.bytes_read)}, "
-            f"in {time_text(one.seconds)} ± {time_text(one.seconds_error)} with {one.workers} workers "
+            f"expected {size_text(one.bytes_stored)} ± {size_text(one.bytes_stored_error)} "
+            f"from {size_text(one.bytes_read)}, in {time_text(one.seconds)} ± {time_text(one.seconds_error)} with {one.workers} workers "
             f"({one.sampled} members sampled)"
         )
     lines += [f"{problem.kind}: {problem}" for problem in (*plan.findings, *plan.quarantined)[:10]]

@@ -114,7 +114,7 @@ def measure(kind: str, tar: Path, store: Path, workers: int) -> dict[str, float]
     """Run one kind in this process."""
     import importlib
 
-    for name in ("zarr", "numpy", "zarrscope.api", "zarrscope.engine.run", "zarrscope.engine.finish", "zarrscope.recipe"):
+    for name in ("zarr", "numpy", "zarrscope.api", "zarrscope.engine.run", "zarrscope.engine.finish"):
         importlib.import_module(name)
     if kind == "zarrscope":
         warm()
@@ -160,7 +160,8 @@ def main() -> None:
         seconds = [one["seconds"] for one in runs]
         ratio = "" if ours is None else f"  {median(seconds) / ours:5.2f} x zarrscope's time"
         peak = median(one["peak_mb"] for one in runs)
-        print(f"{kind:18} median {median(seconds):6.2f} s  ({min(seconds):.2f} to {max(seconds):.2f})  peak {peak:5.0f} MB{ratio}")
+        spread = f"({min(seconds):.2f} to {max(seconds):.2f})"
+        print(f"{kind:18} median {median(seconds):6.2f} s  {spread}  peak {peak:5.0f} MB{ratio}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def write(path: Path, members: int) -> None:
     names = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
     with path.open("wb") as file:
         for number in range(members):
-            image = uuid.uuid3(names, str(number // 26)) if number % 26 == 0 else image
+            image = uuid.uuid3(names, str(number // 26))
             info = tarfile.TarInfo(f"{image}-{number % 26 // 6}-{number % 6}")
             info.size = SIZE
             file.write(info.tobuf(tarfile.PAX_FORMAT))

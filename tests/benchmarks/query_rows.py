@@ -73,16 +73,21 @@ def build(store: Path, rows: int) -> int:
     def layout(catalog: Catalog):
         obs = {name: catalog.columns[name] for name in ("protein", "image_id")}
         obs["grid_row"] = catalog.columns["crop"].astype(np.int64)
-        whole = stack(catalog, "subset/normalised", np.arange(len(catalog)), role="normalised", obs=obs, classes="protein")
+        places = np.arange(len(catalog))
+        whole = stack(catalog, "subset/normalised", places, role="normalised", obs=obs, classes="protein")
         return arrange(catalog, [whole], sets=[SampleSet(name="subset", images=(("normalised", "subset/normalised"),))])
 
     def decode(data: memoryview):
-        return np.frombuffer(data, np.uint8).reshape(1, 1), FIELDS[data[0] % len(FIELDS)]
+        return np.frombuffer(data, np.uint8).reshape(1, 1), described[data[0] % len(described)]
 
     fields = {"SizeY": 1024, "SizeX": 2048, "PhysicalSizeX": 0.02, "PhysicalSizeXUnit": "µm", "AcquisitionDate": None}
-    FIELDS = [{"chan-id": f"STED_640 {{{n}}}", "key": f"{n:064x}", "msr-metadata": fields} for n in range(64)]
+    described = [{"chan-id": f"STED_640 {{{n}}}", "key": f"{n:064x}", "msr-metadata": fields} for n in range(64)]
     recipe = Recipe(
-        name="pile", version=1, title="A pile", layout=layout, decode=decode,
+        name="pile",
+        version=1,
+        title="A pile",
+        layout=layout,
+        decode=decode,
         pattern=r"(?P<protein>[^/]+)-(?P<image_id>[0-9a-f]{8})-(?P<crop>\d\d)",
     )
     from zarrscope import api

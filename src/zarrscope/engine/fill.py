@@ -143,7 +143,7 @@ class _Rows:
 
     def receipt(self, digest: Digest, recipe: Recipe, keep: Sequence[str]) -> Receipt:
         dropped = {name for name in recipe.private if name not in keep}
-        described = Described.of(self._fields, self._obs, recipe)
+        described = Described.of(self._fields, self._obs, recipe.describe)
         further = recipe.tabulate(described) if recipe.tabulate is not None else {}
         statistics: Mapping[str, Statistics] = {name: one.result() for name, one in self._statistics.items()}
         return Receipt(

@@ -16,7 +16,6 @@ from functools import cached_property, lru_cache
 from mmap import mmap
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any
 
 from zarrscope.engine.fill import Blob, Decoder, blobs, fill
 from zarrscope.engine.journal import Journal

@@ -37,11 +37,11 @@ class Report:
 
     def __str__(self) -> str:
         """Give the sentence that the command line prints."""
-        lines = [
+        line = (
             f"{self.url}: {self.elements} elements, {self.objects:,} objects and {self.rows:,} rows are right, "
             f"compared with {self.basis}."
-        ]
-        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+        )
+        return "\n".join([line, *(f"note: {note}" for note in self.notes)])
 
 
 def verify_store(

@@ -174,7 +174,7 @@ class _Comparison:
 
     def _fields(self, start: int, stop: int, fields: list[Fields | None]) -> list[Problem]:
         obs = {name: column[start:stop] for name, column in self.parts.obs.items()}
-        described = Described.of(fields, obs, self.recipe)
+        described = Described.of(fields, obs, self.recipe.describe)
         wanted: dict[str, Sequence[Any]] = {name: described.column(name) for name in described.names}
         wanted |= self.recipe.tabulate(described) if self.recipe.tabulate is not None else {}
         hidden = set(self.recipe.private) - set(self.keep)

@@ -145,8 +145,9 @@ class Storage:
                 continue
             folders.extend(Path(entry.path) for entry in reversed(entries) if entry.is_dir(follow_symlinks=False))
             for entry in entries:
-                if entry.is_file(follow_symlinks=False):
-                    yield Path(entry.path).relative_to(self.root).as_posix(), entry.stat().st_size
+                with contextlib.suppress(FileNotFoundError):  # another process renames what it has written
+                    if entry.is_file(follow_symlinks=False):
+                        yield Path(entry.path).relative_to(self.root).as_posix(), entry.stat().st_size
 
     def delete(self, key: str) -> None:
         """Delete an object, or everything below a prefix; nothing there is fine."""
