@@ -19,7 +19,7 @@ from zarrscope.loaders.queries import Selection, select
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.sets import SampleSets
 from zarrscope.loaders.summary import summary
-from zarrscope.loaders.views import ElementView, below
+from zarrscope.loaders.views import ElementView, Opener, below
 from zarrscope.query import Values
 from zarrscope.record import JOURNAL, ROOT, Element, Record, parse_root
 from zarrscope.storage import Storage
@@ -233,7 +233,7 @@ class Store:
 
     def __getitem__(self, name: str) -> ElementView:
         """Give a view of one element or of all below a path, by its true name or path."""
-        return ElementView(self, name, below(self._contents, name))
+        return ElementView(Opener(self.url, self.image, self.table), name, below(self._contents, name))
 
     def __repr__(self) -> str:
         return "\n".join([f"<Store {self.url}: {self.record.title}>", *self._lines()])

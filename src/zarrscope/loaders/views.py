@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from zarrscope.loaders.contents import Contents, unknown
@@ -13,7 +14,14 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from xarray import DataArray
 
-    from zarrscope.loaders.store import Store
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """How a store opens what a view names: its address, and two of its methods."""
+
+    url: str
+    image: Callable[..., DataArray]
+    table: Callable[..., Any]
 
 
 class ElementView:
@@ -27,7 +35,7 @@ class ElementView:
         What lies at that path, first, and below it.
     """
 
-    def __init__(self, store: Store, name: str, elements: Sequence[Element]) -> None:
+    def __init__(self, store: Opener, name: str, elements: Sequence[Element]) -> None:
         self.store, self.name, self.elements = store, name, tuple(elements)
         self._own = next((one.kind for one in self.elements if name.strip("/") in (one.path, one.name)), None)
 
@@ -44,7 +52,8 @@ class ElementView:
         tables = [one for one in self.elements if one.kind == "table"]
         wanted = ROWS if role is None and len(tables) > 1 and self._own == "image" else role
         path = self._one("table", wanted).path
-        return self.store.table(path) if columns is None else self.store.table(path, columns)
+        table: AnnData | pd.DataFrame = self.store.table(path, columns)
+        return table
 
     def _one(self, kind: Literal["image", "table"], role: str | None) -> Element:
         there = [one for one in self.elements if one.kind == kind]
