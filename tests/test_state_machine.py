@@ -172,7 +172,7 @@ class Conversions(RuleBasedStateMachine):
 
 
 Conversions.TestCase.settings = settings(
-    max_examples=25,
+    max_examples=20,
     stateful_step_count=8,
     deadline=None,
     database=None,

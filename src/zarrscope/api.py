@@ -184,7 +184,7 @@ class _Line:
     opened: tuple[Source, ...]
     planned: Plan
     recipe: Recipe
-    parts: tuple[Parts, ...] | None
+    parts: list[Parts] | None
     at_once: int
 
 
@@ -211,7 +211,7 @@ def _decide(
         there.refuse_foreign(target, state.record)
     planned, layout, chosen = _declare(opened, choices, recipe)
     there.refuse_clash(target, planned, state.record)
-    return _Line(opened=opened, planned=planned, recipe=chosen, parts=layout.parts, at_once=_fits(planned, pace))
+    return _Line(opened=opened, planned=planned, recipe=chosen, parts=list(layout.parts), at_once=_fits(planned, pace))
 
 
 def _converted(
@@ -241,6 +241,7 @@ def _converted(
         else:
             there.announce(target, line.planned, state.record)
             journal.begin(line.planned, line.parts)
+            line.parts.clear()  # the journal has them: a million rows are not held twice
         record = _filled(target, journal, state.record, line, pace, progress)
     rest()
     journal.delete()
@@ -267,7 +268,7 @@ def _filled(
     if journal.token() != began:  # a claim is only a courtesy
         raise StoreError(f"{target.url}: another conversion began or ended here meanwhile. Run convert again.")
     earlier = None if before is None else replace(before, pending=())
-    return finish(planned, line.recipe, line.opened, journal, earlier, lambda record: pair(target, record))
+    return finish(planned, line.recipe, line.opened, journal, earlier, place.rows, lambda record: pair(target, record))
 
 
 def _progress(planned: Plan, done: Collection[Task]) -> Progress:

@@ -91,8 +91,8 @@ def plan_text(plan: Plan) -> str:
         one = plan.estimate
         lines.append(
             f"expected {size_text(one.bytes_stored)} ± {size_text(one.bytes_stored_error)} "
-            f"from {size_text(one.bytes_read)}, in {time_text(one.seconds)} ± {time_text(one.seconds_error)} with {one.workers} workers "
-            f"({one.sampled} members sampled)"
+            f"from {size_text(one.bytes_read)}, in {time_text(one.seconds)} ± {time_text(one.seconds_error)} "
+            f"with {one.workers} workers ({one.sampled} members sampled)"
         )
     lines += [f"{problem.kind}: {problem}" for problem in (*plan.findings, *plan.quarantined)[:10]]
     more = len(plan.findings) + len(plan.quarantined) - 10

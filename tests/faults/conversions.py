@@ -15,6 +15,7 @@ from unittest.mock import patch
 
 import zarrscope
 from zarrscope.demo import make_biosr, make_stedfm
+from zarrscope.storage import Storage
 
 STEDFM = {"shard": 4, "workers": 2}  # twelve crops: three shards a stack
 BIOSR = {"shard": 2, "workers": 2}
@@ -65,28 +66,47 @@ def with_flaw(directory: Path, sources: Sequence[Path], *, flaw: str, **options:
 
 def plant(flaw: str) -> None:
     """Make one mistake for the rest of this process."""
+    if flaw:
+        FLAWS[flaw]()
+
+
+def _receipts_first_and_trusted() -> None:
     from zarrscope.engine.journal import Journal
     from zarrscope.engine.run import Workplace
-    from zarrscope.storage import Storage
 
-    put, commit = Storage.put, Workplace.commit
+    commit = Workplace.commit
 
-    def put_in_place(storage: Storage, key: str, data: bytes) -> None:
-        path = storage.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("wb", buffering=0) as file:
-            file.write(data)
-
-    def commit_receipt_first(place: Workplace, data: bytes, receipt: Any) -> Any:
+    def commit_receipt_first(place: Workplace, data: Any, receipt: Any) -> Any:
         place.journal.add(receipt)
         return commit(place, data, receipt)
 
     def trust_receipts(journal: Journal, plan: Any) -> set[Any]:
         return {task for task in plan.tasks if journal.receipt(task) is not None}
 
-    held: list[tuple[str, bytes]] = []
+    patch.object(Workplace, "commit", commit_receipt_first).start()
+    patch.object(Journal, "done", trust_receipts).start()
 
-    def put_record_first(storage: Storage, key: str, data: bytes) -> None:
+
+def _written_in_place() -> None:
+    def put(storage: Storage, key: str, data: Any) -> None:
+        path = storage.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb", buffering=0) as file:
+            file.write(data)
+
+    patch.object(Storage, "put", put).start()
+
+
+def _leftovers() -> None:
+    from zarrscope.engine.journal import Journal
+
+    patch.object(Journal, "sweep", lambda _: None).start()
+
+
+def _record_before_the_manifests() -> None:
+    put, held = Storage.put, list[tuple[str, bytes]]()
+
+    def put_record_first(storage: Storage, key: str, data: Any) -> None:
         if "/manifest/" in key:
             held.append((key, data))
             return
@@ -95,14 +115,12 @@ def plant(flaw: str) -> None:
             for later in held:
                 put(storage, *later)
 
-    if flaw == "receipts first, and trusted":
-        patch.object(Workplace, "commit", commit_receipt_first).start()
-        patch.object(Journal, "done", trust_receipts).start()
-    elif flaw == "written in place":
-        patch.object(Storage, "put", put_in_place).start()
-    elif flaw == "leftovers":
-        patch.object(Journal, "sweep", lambda *_: None).start()
-    elif flaw == "record before the manifests":
-        patch.object(Storage, "put", put_record_first).start()
-    elif flaw:
-        raise ValueError(flaw)
+    patch.object(Storage, "put", put_record_first).start()
+
+
+FLAWS = {
+    "receipts first, and trusted": _receipts_first_and_trusted,
+    "written in place": _written_in_place,
+    "leftovers": _leftovers,
+    "record before the manifests": _record_before_the_manifests,
+}

@@ -6,7 +6,7 @@ of few distinct values is categorical, and a mixture becomes text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from zarrscope.writers.table import Nullable, TableColumn
 
 _TEXT, _BOOL, _INT, _FLOAT = "text", "bool", "int", "float"
 _KINDS: dict[type, str] = {str: _TEXT, bool: _BOOL, int: _INT, float: _FLOAT}
+_DTYPES: dict[str, npt.DTypeLike] = {_BOOL: np.bool_, _INT: np.int64, _FLOAT: np.float64}
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -32,18 +33,12 @@ class Gather:
         return sum(len(values) for _, values, _ in self._batches)
 
     def skip(self, rows: int) -> None:
-        """Add rows without a value."""
+        """Add missing values."""
         if rows:
-            self._take([None] * rows)
+            self.add([None] * rows)
 
-    def add(self, values: Sequence[Scalar], codes: npt.NDArray[np.int32] | None = None) -> None:
-        """Add the values of some rows; with ``codes``, row ``i`` has ``values[codes[i]]``, or none at -1."""
-        self._take(values)
-        if codes is not None:
-            kind, packed, mask = self._batches.pop()
-            self._batches.append((kind, np.append(packed, packed[:1])[codes], np.append(mask, True)[codes]))
-
-    def _take(self, values: Sequence[Scalar]) -> None:
+    def add(self, values: Sequence[Scalar]) -> None:
+        """Add some values, None where one is missing."""
         kinds = {_KINDS[type(value)] for value in values if value is not None}
         if not kinds:
             self._batches.append(("none", np.zeros(len(values), np.int8), np.ones(len(values), bool)))
@@ -59,20 +54,24 @@ class Gather:
             codes = self._codes
             coded = (0 if value is None else codes.setdefault(str(value), len(codes)) for value in values)
             return np.fromiter(coded, np.int32, len(values))
-        dtype = {_BOOL: np.bool_, _INT: np.int64, _FLOAT: np.float64}[kind]
-        return np.array([0 if value is None else value for value in values], dtype)
+        return np.array([0 if value is None else value for value in values], _DTYPES[kind])
 
-    def column(self) -> TableColumn:
-        """Give the whole column in the narrowest type that holds every value."""
+    def column(self, rows: npt.NDArray[np.int32] | None = None) -> TableColumn:
+        """Give the column in the narrowest type that holds every value.
+
+        With ``rows``, row ``i`` has value number ``rows[i]``, or none at -1: rows may share what they are described by.
+        """
         kinds = {kind for kind, _, _ in self._batches} - {"none"}
         mask = np.concatenate([mask for _, _, mask in self._batches] or [np.zeros(0, bool)])
+        mask = mask if rows is None else np.append(mask, True)[rows]
         if not kinds:
             return Categories(np.full(len(mask), -1, np.int8), strings([]))
         kind = kinds.pop() if len(kinds) == 1 else (_FLOAT if kinds == {_INT, _FLOAT} else _TEXT)
+        values = np.concatenate(list(self._texts()) if kind == _TEXT else self._numbers(_DTYPES[kind]))
+        values = values if rows is None else np.append(values, values[:1])[rows]
         if kind == _TEXT:
-            return self._text(mask)
-        dtype = {_BOOL: np.bool_, _INT: np.int64, _FLOAT: np.float64}[kind]
-        values = np.concatenate([batch.astype(dtype) for _, batch, _ in self._batches])
+            values[mask] = -1
+            return coded(values, list(self._codes))
         if not mask.any():
             return values
         if kind == _FLOAT:
@@ -80,17 +79,16 @@ class Gather:
             return values
         return Nullable(values, mask)
 
-    def _text(self, mask: npt.NDArray[np.bool_]) -> TableColumn:
-        pieces = []
+    def _numbers(self, dtype: npt.DTypeLike) -> list[npt.NDArray[Any]]:
+        return [batch.astype(dtype) for _, batch, _ in self._batches]
+
+    def _texts(self) -> Iterator[npt.NDArray[np.int32]]:
         for kind, batch, gaps in self._batches:
             if kind in (_TEXT, "none"):
-                pieces.append(batch.astype(np.int32))
+                yield batch.astype(np.int32)
             else:
                 texts = [None if gap else str(value) for value, gap in zip(batch.tolist(), gaps.tolist(), strict=True)]
-                pieces.append(self._packed(_TEXT, texts))
-        codes = np.concatenate(pieces)
-        codes[mask] = -1
-        return coded(codes, list(self._codes))
+                yield self._packed(_TEXT, texts)
 
 
 def coded(codes: npt.NDArray[np.int32], texts: Sequence[str]) -> TableColumn:

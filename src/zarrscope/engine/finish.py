@@ -19,7 +19,7 @@ from zarrscope.engine.tables import (
     tables_of,
 )
 from zarrscope.errors import Problem
-from zarrscope.model import Digest, Image, Plan, SampleSet, Source
+from zarrscope.model import Digest, Image, Parts, Plan, SampleSet, Source
 from zarrscope.recipe import Recipe
 from zarrscope.record import (
     PLAIN_GROUP,
@@ -65,18 +65,19 @@ def finish(
     sources: Sequence[Source],
     journal: Journal,
     before: Record | None,
+    rows: Callable[[str], Parts],
     pairing: Callable[[Record], tuple[tuple[Samples, ...], tuple[Finding, ...]]],
 ) -> Record:
-    """Write tables and record from receipts. ``before`` is the record of what the store held already.
+    """Write tables and record from receipts.
 
-    ``pairing`` decides from the tables just written which images line up.
+    ``before`` is the record of what the store held already, ``rows`` gives the rows of an image, and ``pairing`` decides from the tables just written which images line up.
     """
     storage, number = journal.storage, len(before.conversions) if before else 0
     elements: list[Element] = []
     problems, converted, ignored = list(plan.quarantined), 0, plan.counts.ignored
     prints = [Fingerprint() for _ in sources]
     for image in plan.images:
-        gathered = gather(plan, image, journal)
+        gathered = gather(plan, image, rows(image.path), journal)
         copies = compare_copies(gathered, sources)
         problems += [*gathered.quarantined, *copies.different]
         ignored += copies.equal
@@ -133,9 +134,9 @@ def _finding(problem: Problem) -> Finding:
     return Finding(where=where, kind=problem.kind, message=problem.message)
 
 
-def gather(plan: Plan, image: Image, journal: Journal) -> Gathered:
+def gather(plan: Plan, image: Image, rows: Parts, journal: Journal) -> Gathered:
     """Read all receipts of an image, in order."""
-    gathered = Gathered(image, journal.parts(image.path))
+    gathered = Gathered(image, rows)
     for receipt in journal.receipts(plan, image.path):
         gathered.add(receipt)
     return gathered

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -21,11 +21,12 @@ import zstandard
 
 from zarrscope import planning
 from zarrscope.errors import StoreError
-from zarrscope.model import Members, Parts, Plan, Receipt, Task, strings
+from zarrscope.model import STRING, Members, Parts, Plan, Receipt, Task, strings
 from zarrscope.record import JOURNAL
 from zarrscope.storage import Storage
 
 PLAN = f"{JOURNAL}/plan.json"
+_BLOCK = 1 << 14  # texts that are Python objects at once
 
 
 class Journal:
@@ -61,7 +62,7 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return ""
 
-    def begin(self, plan: Plan, parts: tuple[Parts, ...]) -> None:
+    def begin(self, plan: Plan, parts: Sequence[Parts]) -> None:
         """Write down the rows, then the plan: with the plan, the conversion has begun."""
         for one in parts:
             self.storage.put(f"{JOURNAL}/rows/{one.image}", pack_parts(one))
@@ -101,9 +102,11 @@ class Journal:
         sizes = {key: size for image in plan.images for key, size in self.storage.keys(f"{image.path}/0")}
         finished = set()
         for task in plan.tasks:
-            if _receipt_key(task) in noted and (receipt := self.receipt(task)) is not None:
-                if sizes.get(f"{task.image}/{receipt.digest.key}") == receipt.digest.size and receipt.task == task:
-                    finished.add(task)
+            receipt = self.receipt(task) if _receipt_key(task) in noted else None
+            if receipt is None or receipt.task != task:
+                continue
+            if sizes.get(f"{task.image}/{receipt.digest.key}") == receipt.digest.size:
+                finished.add(task)
         return finished
 
     def sweep(self) -> None:
@@ -184,10 +187,14 @@ def _unpack_members(packed: dict[str, Any]) -> Members:
 
 
 def _pack(column: npt.NDArray[Any]) -> dict[str, Any]:
-    if column.dtype.kind == "T":
-        encoded = [str(text).encode() for text in column]
-        return {"text": b"".join(encoded), "lengths": np.array(list(map(len, encoded)), np.uint32).tobytes()}
-    return {"dtype": column.dtype.str, "data": column.tobytes()}
+    if column.dtype.kind != "T":
+        return {"dtype": column.dtype.str, "data": column.tobytes()}
+    pieces, lengths = list[bytes](), np.zeros(len(column), np.uint32)
+    for start in range(0, len(column), _BLOCK):
+        encoded = [str(text).encode() for text in column[start : start + _BLOCK]]
+        lengths[start : start + _BLOCK] = list(map(len, encoded))
+        pieces.append(b"".join(encoded))
+    return {"text": b"".join(pieces), "lengths": lengths.tobytes()}
 
 
 def _unpack(packed: dict[str, Any]) -> npt.NDArray[Any]:
@@ -195,5 +202,8 @@ def _unpack(packed: dict[str, Any]) -> npt.NDArray[Any]:
         return np.frombuffer(packed["data"], packed["dtype"])
     stops = np.cumsum(np.frombuffer(packed["lengths"], np.uint32), dtype=np.int64)
     starts = np.concatenate([[0], stops[:-1]]) if len(stops) else stops
-    text = packed["text"]
-    return strings([text[start:stop].decode() for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)])
+    text, column = packed["text"], np.empty(len(stops), STRING)
+    for at in range(0, len(stops), _BLOCK):
+        places = zip(starts[at : at + _BLOCK].tolist(), stops[at : at + _BLOCK].tolist(), strict=True)
+        column[at : at + _BLOCK] = strings([text[start:stop].decode() for start, stop in places])
+    return column

@@ -16,6 +16,7 @@ from functools import cached_property, lru_cache
 from mmap import mmap
 from pathlib import Path
 from queue import Empty, SimpleQueue
+from threading import Lock
 
 from zarrscope.engine.fill import Blob, Decoder, blobs, fill
 from zarrscope.engine.journal import Journal
@@ -25,6 +26,8 @@ from zarrscope.recipe import Recipe
 from zarrscope.storage import REMOTE_RUN, Storage
 from zarrscope.writers.codec import Codec, Encode
 from zarrscope.writers.image import room_for
+
+_READING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +67,16 @@ class Workplace:
     def _encode(self) -> Encode:
         return Codec.parse(self.plan.choices.codec).encoder()
 
-    @lru_cache(maxsize=8)  # noqa: B019  (a workplace lives as long as its process)
+    @cached_property
+    def _rows(self) -> dict[str, Parts]:
+        return {}
+
     def rows(self, image: str) -> Parts:
-        """Read the rows of an image, once."""
-        return self.journal.parts(image)
+        """Read the rows of an image, once: they are the largest thing that a conversion holds."""
+        with _READING:
+            if image not in self._rows:
+                self._rows[image] = self.journal.parts(image)
+            return self._rows[image]
 
     @cached_property
     def _rooms(self) -> SimpleQueue[memoryview]:
@@ -122,14 +131,23 @@ def _opened(site: Site) -> Workplace:
     journal = Journal(site.store)
     plan = journal.plan()
     if plan is None or journal.token() != site.began:
-        raise StoreError(f"{site.store.url}: the conversion has no plan any more: was it finished elsewhere?")
+        raise _gone(site)
     return Workplace(site, plan)
+
+
+def _gone(site: Site) -> StoreError:
+    return StoreError(
+        f"{site.store.url}: this conversion is under way no more: was it finished or begun anew elsewhere?"
+    )
 
 
 def work(site: Site, task: Task) -> Done:
     """Do one task, in any process; doing it twice writes the same bytes."""
     place = _opened(site)
-    return place.commit(*place.fill(task))
+    data, receipt = place.fill(task)
+    if place.journal.token() != site.began:  # a worker can outlive the call that it works for
+        raise _gone(site)
+    return place.commit(data, receipt)
 
 
 def need(image: Image) -> int:

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,10 @@ import xxhash
 
 from zarrscope.engine.columns import Gather, coded, from_array
 from zarrscope.errors import DecodeError, Problem
-from zarrscope.model import Digest, Image, Parts, Receipt, Scalar, Source, Statistics, strings
+from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, strings
 from zarrscope.recipe import column_name
 from zarrscope.statistics import merge
-from zarrscope.writers.table import Sparse, TableColumn, TableContent
+from zarrscope.writers.table import Columns, Sparse, TableColumn, TableContent
 
 EVERYTHING = "all"  # the one class of an image that has none
 
@@ -48,29 +49,34 @@ class Gathered:
 
     image: Image
     parts: Parts
-    columns: dict[str, Gather] = field(default_factory=dict)
+    described: dict[str, Gather] = field(default_factory=dict)  # one value a description
+    codes: list[npt.NDArray[np.int32]] = field(default_factory=list)  # which description each row has
+    columns: dict[str, Gather] = field(default_factory=dict)  # one value a row
     members: bytearray = field(default_factory=bytearray)
     pixels: bytearray = field(default_factory=bytearray)
     shards: list[tuple[Digest, str, Statistics]] = field(default_factory=list)
     statistics: dict[str, Statistics] = field(default_factory=dict)
     quarantined: list[Problem] = field(default_factory=list)
     rows: int = 0
+    descriptions: int = 0
 
     def add(self, receipt: Receipt) -> None:
         """Take the receipt of the next shard."""
         length = receipt.task.stop - receipt.task.start
         codes = np.frombuffer(receipt.codes, np.int32)
-        fields: dict[str, tuple[Sequence[Scalar], npt.NDArray[np.int32] | None]] = {}
+        self.codes.append(np.where(codes < 0, -1, codes + self.descriptions).astype(np.int32))
         for name in dict.fromkeys(name for one in receipt.described for name in one):
-            fields[self._name(name)] = [one.get(name) for one in receipt.described], codes
-        for name, values in receipt.rows.items():  # what is tabulated goes before what is described
-            fields[self._name(name)] = values, None
-        for name, field_values in fields.items():
-            self._column(name).add(*field_values)
-        self._column("reason").add([receipt.reasons.get(row) for row in range(length)])
+            values = [one.get(name) for one in receipt.described]
+            _gather(self.described, self._name(name), self.descriptions).add(values)
+        for name, further in receipt.rows.items():
+            _gather(self.columns, self._name(name), self.rows).add(further)
+        _gather(self.columns, "reason", self.rows).add([receipt.reasons.get(row) for row in range(length)])
         self.rows += length
+        self.descriptions += len(receipt.described)
         for gather in self.columns.values():
             gather.skip(self.rows - len(gather))
+        for gather in self.described.values():
+            gather.skip(self.descriptions - len(gather))
         self.members += receipt.member_digests
         self.pixels += receipt.pixel_digests
         self.shards.append((receipt.digest, receipt.values, merge(receipt.statistics.values())))
@@ -82,11 +88,11 @@ class Gathered:
     def _name(self, field: str) -> str:
         return column_name(field, self.parts.obs)
 
-    def _column(self, name: str) -> Gather:
-        if name not in self.columns:
-            self.columns[name] = Gather()
-            self.columns[name].skip(self.rows)
-        return self.columns[name]
+    def obs(self) -> Columns:
+        """Give the columns that fields make, each built when it is written; what is tabulated goes before."""
+        rows = np.concatenate(self.codes or [np.zeros(0, np.int32)])
+        shared = {name: partial(gather.column, rows) for name, gather in self.described.items()}
+        return Columns({**shared, **{name: gather.column for name, gather in self.columns.items()}})
 
     def print_members(self, prints: Sequence[Fingerprint]) -> None:
         """Add every member that has a row to the fingerprint of its source."""
@@ -97,23 +103,33 @@ class Gathered:
                 prints[owner].add(str(members.names[row]), int(members.sizes[row]), digest)
 
 
+def _gather(columns: dict[str, Gather], name: str, before: int) -> Gather:
+    """Give the column of a name, new ones with as many gaps as there were rows before."""
+    if name not in columns:
+        columns[name] = Gather()
+        columns[name].skip(before)
+    return columns[name]
+
+
 def rows_table(gathered: Gathered) -> TableContent:
     """Build the table of an image's rows; its index is the member's name."""
-    parts, columns = gathered.parts, dict(gathered.columns)
-    reason = columns.pop("reason").column()
-    obs: dict[str, TableColumn] = {name: from_array(values) for name, values in parts.obs.items()}
-    obs["ok"] = ok_rows(reason)
-    obs["reason"] = reason
-    obs |= {name: gather.column() for name, gather in columns.items()}
-    obs["member_offset"] = parts.members.offsets
-    obs["member_size"] = parts.members.sizes
+    parts, fields = gathered.parts, gathered.obs()
+    reason = fields["reason"]
+    obs: dict[str, Callable[[], TableColumn]] = {
+        **{name: partial(from_array, values) for name, values in parts.obs.items()},
+        "ok": partial(ok_rows, reason),
+        "reason": lambda: reason,
+        **{name: partial(fields.__getitem__, name) for name in fields if name != "reason"},
+        "member_offset": lambda: parts.members.offsets,
+        "member_size": lambda: parts.members.sizes,
+    }
     if len(np.unique(parts.sources)) > 1:
-        obs["source"] = parts.sources.astype(np.int64)
+        obs["source"] = lambda: parts.sources.astype(np.int64)
     digests = {"member_xxh3_128": gathered.members, "pixels_xxh3_128": gathered.pixels}
     return TableContent(
         index=parts.members.names,
-        obs=obs,
-        obsm={name: np.frombuffer(bytes(data), np.uint8).reshape(-1, 16) for name, data in digests.items()},
+        obs=Columns(obs),
+        obsm={name: np.frombuffer(data, np.uint8).reshape(-1, 16) for name, data in digests.items()},
     )
 
 

@@ -96,9 +96,9 @@ def refuse_foreign(target: Storage, before: Record | None) -> None:
         raise StoreError(f"{target.url} is a file, not a store. Give another place.")
     if before is not None or next(iter(target.keys(JOURNAL)), None) is not None:
         return
-    stray = next((key for key, _ in target.keys()), None)
+    stray = next(iter(target.keys()), None)
     if stray is not None:
-        raise StoreError(f"{target.url} is not empty ({stray}) and not a store of ours. Give another place.")
+        raise StoreError(f"{target.url} is not empty ({stray[0]}) and not a store of ours. Give another place.")
 
 
 def refuse_to_delete(target: Storage) -> None:

@@ -9,7 +9,7 @@ group's own document carries all metadata: a table is opened with one request, a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -41,6 +41,23 @@ class Nullable:
 
 
 type TableColumn = npt.NDArray[Any] | Categories | Nullable
+
+
+class Columns(Mapping[str, TableColumn]):
+    """Columns that are built when they are written, one at a time, and not kept."""
+
+    def __init__(self, build: Mapping[str, Callable[[], TableColumn]]) -> None:
+        self._build = dict(build)
+
+    def __getitem__(self, name: str) -> TableColumn:
+        """Build a column."""
+        return self._build[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._build)
+
+    def __len__(self) -> int:
+        return len(self._build)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
