@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from zarrscope.version import __version__
 
 if TYPE_CHECKING:
     from zarrscope.api import convert, demonstrate, info, manifest, open, plan, sheet, verify  # noqa: A004
@@ -20,7 +20,18 @@ _HOMES = {
     "ZarrscopeError": "zarrscope.errors",
 }
 
-__all__ = ["ZarrscopeError", "convert", "demonstrate", "info", "manifest", "open", "plan", "sheet", "verify"]
+__all__ = [
+    "ZarrscopeError",
+    "__version__",
+    "convert",
+    "demonstrate",
+    "info",
+    "manifest",
+    "open",
+    "plan",
+    "sheet",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -8,24 +8,19 @@ record. Reading goes the other way and starts at the record.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zarrscope import __version__
-from zarrscope.errors import RecipeError, StoreError, UsageError
-from zarrscope.model import Choices, Layout, Origin, Parts, Plan, Progress, Source, Task
-from zarrscope.planning import chunked, make_plan, select
-from zarrscope.recipe import Recipe, choose, known, scan
+from zarrscope.errors import StoreError, UsageError
+from zarrscope.model import Choices, Plan, Progress, Source
+from zarrscope.recipe import Recipe, known
 from zarrscope.record import Record
 from zarrscope.storage import Storage
 from zarrscope.writers.codec import Codec
 
 if TYPE_CHECKING:
-    from zarrscope.engine.journal import Journal
-    from zarrscope.engine.target import State
     from zarrscope.loaders.store import Store
     from zarrscope.proof import Report
 
@@ -83,12 +78,13 @@ def plan(
     RecipeError
         Where no recipe takes the sources.
     """
+    from zarrscope.engine.conversion import declare
     from zarrscope.engine.estimate import estimate
 
     Storage(os.fspath(store))
     choices = _choices(codec, chunk, shard, where, limit, keep, salvage)
     opened = _open_sources(sources, storage_options)
-    planned, layout, chosen = _declare(opened, choices, recipe)
+    planned, layout, chosen = declare(opened, choices, recipe)
     return estimate(planned, layout.parts, opened, chosen, workers or os.cpu_count() or 1)
 
 
@@ -145,146 +141,24 @@ def convert(
     StoreError
         Where the store is not ours, was begun with other sources or choices, or by another version.
     """
-    from zarrscope.engine import target as there
-    from zarrscope.engine.claim import claimed
+    from zarrscope.engine.conversion import Pace, converted, named
+    from zarrscope.engine.target import refuse_overlap
 
     if unknown := set(card or {}) - {"license", "citation", "contact"}:
         raise UsageError(f"the card has {', '.join(sorted(unknown))}: expected license, citation, contact.")
     choices = _choices(codec, chunk, shard, where, limit, keep, salvage, card)
-    pace = _Pace(workers or os.cpu_count() or 1, executor, memory, strict)
     target = Storage(os.fspath(store), dict(storage_options or {}))
-    there.refuse_overlap(_listed(sources), target)
-    given, named = _open_sources(sources, storage_options), _named(recipe)
-    with there.explained(target):
-        while True:
-            state = there.look(target, overwrite=overwrite)
-            line = _decide(target, state, given, choices, named, pace, say)
-            if isinstance(line, Record) and not line.pending and not state.leftover:
-                return line
-            with claimed(target, say) as rest:
-                if there.look(target, overwrite=overwrite) == state:
-                    return _converted(target, state, line, rest, pace, progress, say)
-            # Another converter changed the store while this one waited for it: look again.
-
-
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    """What makes a conversion fast or slow and changes no byte."""
-
-    workers: int
-    executor: Executor | None
-    memory: int | None
-    strict: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Line:
-    """What a call comes to, given what is there; ``parts`` is None where the journal has the rows already."""
-
-    opened: tuple[Source, ...]
-    planned: Plan
-    recipe: Recipe
-    parts: list[Parts] | None
-    at_once: int
-
-
-def _decide(
-    target: Storage,
-    state: State,
-    given: tuple[Source, ...],
-    choices: Choices,
-    recipe: Recipe | None,
-    pace: _Pace,
-    say: Say,
-) -> _Line | Record:
-    """Refuse, or say what to do, with the record where all is done: a refusal leaves and deletes nothing."""
-    from zarrscope.engine import target as there
-
-    opened = there.not_yet_converted(given, state.record, choices, say)
-    if state.plan is not None:
-        begun, chosen = state.plan, recipe or _recipe(state.plan.recipe)
-        there.refuse_other_conversion(begun, opened, choices, _codecs(choices), chosen, target)
-        return _Line(opened=opened, planned=begun, recipe=chosen, parts=None, at_once=_fits(begun, pace))
-    if state.record is not None and not opened:
-        return state.record
-    if not state.doomed:
-        there.refuse_foreign(target, state.record)
-    planned, layout, chosen = _declare(opened, choices, recipe)
-    there.refuse_clash(target, planned, state.record)
-    return _Line(opened=opened, planned=planned, recipe=chosen, parts=list(layout.parts), at_once=_fits(planned, pace))
-
-
-def _converted(
-    target: Storage,
-    state: State,
-    line: _Line | Record,
-    rest: Callable[[], None],
-    pace: _Pace,
-    progress: Tell,
-    say: Say,
-) -> Record:
-    """Begin or resume, and clean up; the store is claimed by now."""
-    from zarrscope.engine import target as there
-    from zarrscope.engine.journal import Journal
-
-    journal = Journal(target)
-    if state.doomed:
-        there.delete_store(target)
-    elif state.plan is None:
-        journal.end()  # of a conversion whose record was written: only this was left to do
-    if isinstance(line, Record):
-        record = there.withdraw(target, line)
-    else:
-        journal.sweep()
-        if line.parts is None:
-            say(f"{target.url}: going on where an earlier conversion stopped")
-        else:
-            there.announce(target, line.planned, state.record)
-            journal.begin(line.planned, line.parts)
-            line.parts.clear()  # the journal has them: a million rows are not held twice
-        record = _filled(target, journal, state.record, line, pace, progress)
-    rest()
-    journal.delete()
-    return record
-
-
-def _filled(
-    target: Storage, journal: Journal, before: Record | None, line: _Line, pace: _Pace, progress: Tell
-) -> Record:
-    """Fill what has no receipt, and write tables and record."""
-    from zarrscope.engine.finish import finish, prepare
-    from zarrscope.engine.pairing import pair
-    from zarrscope.engine.run import Site, Workplace, run
-
-    planned, began = line.planned, journal.token()
-    prepare(planned, target)
-    done = journal.done(planned)
-    left = [task for task in planned.tasks if task not in done]
-    state = _progress(planned, done)
-    progress(state)
-    place = Workplace(Site(target, line.opened, line.recipe, began, pace.strict), planned)
-    run(place, left, workers=pace.workers, at_once=line.at_once, executor=pace.executor, tell=progress, progress=state)
-    progress(replace(state, stage="tables", tasks_done=state.tasks, rows_done=state.rows))
-    if journal.token() != began:  # a claim is only a courtesy
-        raise StoreError(f"{target.url}: another conversion began or ended here meanwhile. Run convert again.")
-    earlier = None if before is None else replace(before, pending=())
-    return finish(planned, line.recipe, line.opened, journal, earlier, place.rows, lambda record: pair(target, record))
-
-
-def _progress(planned: Plan, done: Collection[Task]) -> Progress:
-    return Progress(
-        stage="convert",
-        tasks=len(planned.tasks),
-        tasks_done=len(done),
-        rows=sum(task.stop - task.start for task in planned.tasks),
-        rows_done=sum(task.stop - task.start for task in done),
+    refuse_overlap(_listed(sources), target)
+    return converted(
+        target,
+        _open_sources(sources, storage_options),
+        choices,
+        named(recipe),
+        Pace(workers or os.cpu_count() or 1, executor, memory, strict),
+        overwrite=overwrite,
+        progress=progress,
+        say=say,
     )
-
-
-def _fits(planned: Plan, pace: _Pace) -> int:
-    from zarrscope.engine.run import in_flight
-
-    return in_flight(planned, pace.workers, pace.memory)
 
 
 def _listed(sources: Paths) -> list[str | os.PathLike[str]]:
@@ -322,50 +196,6 @@ def _choices(
         salvage=salvage,
         card=dict(card or {}),
     )
-
-
-def _codecs(choices: Choices) -> dict[str, str]:
-    return {**Codec.parse(choices.codec).versions(), "zarrscope": __version__}
-
-
-def _declare(opened: Sequence[Source], choices: Choices, recipe: str | Recipe | None) -> tuple[Plan, Layout, Recipe]:
-    """Walk the headers, choose the recipe, lay the members out, cut the layout into tasks: nothing is written."""
-    indexes = [source.index(salvage=choices.salvage) for source in opened]
-    chosen = _named(recipe) or choose(known(), opened, indexes)
-    layout = chosen.layout(scan(chosen, opened, indexes))
-    layout = chunked(select(layout, where=choices.where, limit=choices.limit), choices)
-    origins = tuple(
-        Origin(
-            name=source.name,
-            kind=source.kind,
-            size=source.size,
-            members=len(index.members),
-            token=source.token(),
-            salvaged=index.salvaged,
-        )
-        for source, index in zip(opened, indexes, strict=True)
-    )
-    planned = make_plan(
-        layout,
-        recipe=chosen.name,
-        recipe_version=chosen.version,
-        version=__version__,
-        sources=origins,
-        choices=choices,
-        codecs=_codecs(choices),
-    )
-    return planned, layout, chosen
-
-
-def _named(recipe: str | Recipe | None) -> Recipe | None:
-    return recipe if recipe is None or isinstance(recipe, Recipe) else _recipe(recipe)
-
-
-def _recipe(name: str) -> Recipe:
-    there = known()
-    if name not in there:
-        raise RecipeError(f"no recipe is called {name!r}; known: {', '.join(there)}.")
-    return there[name]
 
 
 def open(store: str | os.PathLike[str], *, storage_options: Mapping[str, Any] | None = None) -> Store:  # noqa: A001

@@ -70,7 +70,8 @@ def finish(
 ) -> Record:
     """Write tables and record from receipts.
 
-    ``before`` is the record of what the store held already, ``rows`` gives the rows of an image, and ``pairing`` decides from the tables just written which images line up.
+    ``before`` is the record of what the store held already, ``rows`` gives the rows of an image, and ``pairing``
+    decides from the tables just written which images line up.
     """
     storage, number = journal.storage, len(before.conversions) if before else 0
     elements: list[Element] = []
