@@ -26,7 +26,7 @@ KINDS = ("subset/normalised", "subset/tiff")
 def dask() -> Iterator[Executor]:
     """Start a cluster of two processes on this host."""
     distributed = pytest.importorskip("distributed")
-    options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
+    options = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client.get_executor()
 

@@ -51,7 +51,7 @@ def test_the_xarray_engine_imports_only_itself():
     """At its first opening xarray imports the module of every engine: ours adds nothing but itself."""
     before = modules("import xarray.backends")
     after = modules("import xarray.backends, zarrscope.loaders.xarray")
-    assert after - before == {"zarrscope", "zarrscope.loaders", "zarrscope.loaders.xarray"}
+    assert after - before == {"zarrscope", "zarrscope.loaders", "zarrscope.loaders.xarray", "zarrscope.version"}
 
 
 def test_reading_imports_no_writer():

@@ -137,7 +137,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("harm", "expected"), BROKEN.to_numpy()(), ids=BROKEN.keys())
+@pytest.mark.parametrize(("harm", "expected"), BROKEN.values(), ids=BROKEN.keys())
 def test_judges_can_refuse(image, harm, expected):
     """The judges are no rubber stamps: each refuses what it can see."""
     harm(image)

@@ -65,11 +65,12 @@ class Gathered:
         length = receipt.task.stop - receipt.task.start
         codes = np.frombuffer(receipt.codes, np.int32)
         self.codes.append(np.where(codes < 0, -1, codes + self.descriptions).astype(np.int32))
-        for name in dict.fromkeys(name for one in receipt.described for name in one):
-            values = [one.get(name) for one in receipt.described]
-            _gather(self.described, self._name(name), self.descriptions).add(values)
-        for name, further in receipt.rows.items():
-            _gather(self.columns, self._name(name), self.rows).add(further)
+        fields = dict.fromkeys(name for one in receipt.described for name in one)
+        # Two fields may come to one column ("ok" and "field_ok"): the later one has it.
+        for column, name in {self._name(name): name for name in fields}.items():
+            _gather(self.described, column, self.descriptions).add([one.get(name) for one in receipt.described])
+        for column, name in {self._name(name): name for name in receipt.rows}.items():
+            _gather(self.columns, column, self.rows).add(receipt.rows[name])
         _gather(self.columns, "reason", self.rows).add([receipt.reasons.get(row) for row in range(length)])
         self.rows += length
         self.descriptions += len(receipt.described)
