@@ -33,7 +33,7 @@ def readers(store: Path, tar: Path | None) -> dict[str, Callable[[np.ndarray], o
     samples = zs.open(store).samples(image)
     array = zarr.open_array(store / image / "0", mode="r")
     found: dict[str, Callable[[np.ndarray], object]] = {
-        "zarrscope samples": lambda rows: samples.batch(rows),
+        "zarrscope samples": samples.batch,
         "zarr-python": lambda rows: array.oindex[rows],
     }
     if importlib.util.find_spec("tensorstore"):

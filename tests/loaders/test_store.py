@@ -101,7 +101,7 @@ def test_columns_for_queries_are_plain(store):
     found = store.columns(STACK, ["protein", "channel", "flipped", "image_id", "index"])
     protein, channel, flipped = found["protein"], found["channel"], found["flipped"]
     assert isinstance(protein, Categories)
-    assert protein.values.tolist() == list(PROTEINS)  # noqa: PD011  # ours, no pandas
+    assert protein.values.tolist() == list(PROTEINS)
     assert protein.codes[5] == -1
     assert np.isnan(channel[3])
     assert channel[4] == 4
