@@ -114,7 +114,7 @@ def measure(kind: str, tar: Path, store: Path, workers: int) -> dict[str, float]
     """Run one kind in this process."""
     import importlib
 
-    for name in ("zarr", "numpy", "zarrscope.api", "zarrscope.engine.run", "zarrscope.engine.finish"):
+    for name in ("zarr", "numpy", "zarrscope.engine.conversion", "zarrscope.sources", "zarrscope.recipes.stedfm"):
         importlib.import_module(name)
     if kind == "zarrscope":
         warm()
