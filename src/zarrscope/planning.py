@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from zarrscope.errors import QueryError, UsageError
 from zarrscope.model import Choices, Counts, Image, Integers, Layout, Origin, Parts, Plan, SampleSet, Task
-from zarrscope.query import Categories, Expression, parse, unknown_column
+from zarrscope.query import Expression, parse, unknown_column
 
 type Mask = npt.NDArray[np.bool_]
 
@@ -191,11 +191,3 @@ def schema() -> dict[str, Any]:
         "title": "zarrscope plan",
         **msgspec.json.schema(Plan),
     }
-
-
-def as_values(column: npt.NDArray[Any]) -> npt.NDArray[Any] | Categories:
-    """Code a text column of few distinct values, which makes comparing it fast."""
-    if column.dtype.kind != "T":
-        return column
-    values, codes = np.unique(column, return_inverse=True)
-    return Categories(codes.astype(np.int32), values)
