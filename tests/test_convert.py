@@ -5,8 +5,11 @@ import json
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import fsspec
@@ -527,6 +530,18 @@ def test_the_claim_of_a_dead_converter_is_taken_over(changes, tmp_path):
         assert json.loads((tmp_path / KEY).read_bytes())["token"] != "t"
     assert sum(slept) == (60 if "host" in changes else 0)
     assert not (tmp_path / KEY).exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only /proc tells a zombie")
+def test_a_dead_converter_that_nobody_reaped_holds_nothing(tmp_path):
+    """In a container without an init the dead stay listed for ever."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    put_claim(storage := Storage(str(tmp_path)), pid=child.pid, started=process_start(child.pid))
+    child.stdin.close()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    with claimed(storage, lambda _: None, sleep=lambda _: pytest.fail("it waits for a zombie")):
+        pass
+    child.wait()
 
 
 def test_one_elsewhere_that_beats_is_waited_for(tmp_path):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, InvalidStateError, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +78,37 @@ def test_an_error_comes_back_and_what_was_done_is_kept(make, sources, tmp_path):
             zarrscope.convert(broken, tmp_path / "store", shard=4, strict=True, executor=executor)
         record = zarrscope.convert(broken, tmp_path / "store", shard=4, executor=executor)
     assert record.counts.quarantined == 1
+
+
+class Heedless(ThreadPoolExecutor):
+    """Says yes to whoever cancels and works on, and wakes nobody who waits for that: a cluster of dask may do so."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+        self.under_way = 0
+
+    def submit(self, call, /, *args, **options):
+        told = Future()
+        self.under_way += 1
+
+        def finish(done: Future) -> None:
+            self.under_way -= 1
+            with contextlib.suppress(InvalidStateError):
+                told.set_exception(error) if (error := done.exception()) else told.set_result(done.result())
+
+        super().submit(call, *args, **options).add_done_callback(finish)
+        return told
+
+
+def test_nothing_is_under_way_when_an_error_comes_back(sources, tmp_path):
+    """Tasks that an executor goes on with are waited for, whatever it says when they are cancelled."""
+    broken = tmp_path / sources[1].name
+    broken.write_bytes(sources[1].read_bytes()[:512] + b"XX" + sources[1].read_bytes()[514:])
+    with Heedless() as executor:
+        for _ in range(20):
+            with pytest.raises(DecodeError):
+                zarrscope.convert(broken, tmp_path / "store", shard=1, strict=True, overwrite=True, executor=executor)
+            assert executor.under_way == 0
 
 
 class Spy(ThreadPoolExecutor):

@@ -157,10 +157,10 @@ def count(command: Sequence[str], directory: Path, *, env: Mapping[str, str] | N
 
 def end_group(leader: int) -> None:
     """Kill a process group and wait until the last of it is dead: an orphan must not write into the next run."""
-    try:
+    with contextlib.suppress(ProcessLookupError):  # it may have ended, or have had no time to lead a group yet
+        os.kill(leader, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     deadline = time.monotonic() + 30
     while _alive(leader):
         if time.monotonic() > deadline:

@@ -41,7 +41,9 @@ class Claim(msgspec.Struct, frozen=True):
 def process_start(pid: int) -> str | None:
     """Give a text that tells this process from a later one of the same number; None where there is no such process."""
     with contextlib.suppress(OSError, IndexError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        # A container without an init keeps its dead as zombies for ever.
+        return None if state in "ZX" else fields[18]
     if Path("/proc/self/stat").exists():
         return None
     try:

@@ -194,14 +194,15 @@ def run(
     """Do the tasks. On an interrupt those under way are finished or dropped, never left half written."""
     sequential = any(source.sequential for source in place.site.sources)
     with ExitStack() as stack:
-        if executor is None or sequential:
+        theirs = None if sequential else executor
+        if theirs is None:
             pool = stack.enter_context(ThreadPoolExecutor(min(workers, at_once), "zarrscope-fill"))
             # Waiting for the disk takes no processor: shards are committed beside the filling.
             disk = stack.enter_context(ThreadPoolExecutor(2, "zarrscope-commit"))
             futures = _in_threads(place, tasks, pool, disk, feed=sequential)
         else:
-            futures = (executor.submit(work, place.site, task) for task in tasks)
-        for done in _bounded(futures, at_once):
+            futures = (theirs.submit(work, place.site, task) for task in tasks)
+        for done in _bounded(futures, at_once, ours=theirs is None):
             progress = replace(
                 progress,
                 tasks_done=progress.tasks_done + 1,
@@ -253,7 +254,7 @@ def _commit(place: Workplace, data: memoryview, receipt: Receipt, result: Future
         result.set_exception(error)
 
 
-def _bounded(futures: Iterator[Future[Done]], at_once: int) -> Iterator[Done]:
+def _bounded(futures: Iterator[Future[Done]], at_once: int, *, ours: bool) -> Iterator[Done]:
     """Ask for futures while fewer than ``at_once`` are under way; give results as they come."""
     pending: set[Future[Done]] = set()
     try:
@@ -266,6 +267,5 @@ def _bounded(futures: Iterator[Future[Done]], at_once: int) -> Iterator[Done]:
             for future in finished:
                 yield future.result()
     finally:
-        for future in pending:
-            future.cancel()
-        wait(pending)
+        # What an executor of others was given is waited for: cancelled, it may run on all the same, and write.
+        wait([future for future in pending if not (ours and future.cancel())])
