@@ -13,7 +13,7 @@ import xxhash
 from zarrscope.errors import DecodeError, Problem
 from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, Task
 from zarrscope.recipe import Described, Fields, Recipe
-from zarrscope.statistics import Accumulator
+from zarrscope.statistics import TOGETHER, Accumulator
 from zarrscope.writers.codec import Encode
 from zarrscope.writers.image import ShardEncoder, shard_key
 
@@ -117,6 +117,7 @@ class _Rows:
         rows = task.stop - task.start
         self._classes = list(map(str, self._obs[image.classes].tolist())) if image.classes else [""] * rows
         self._statistics = {name: Accumulator(np.dtype(image.dtype)) for name in dict.fromkeys(self._classes)}
+        self._waiting: list[tuple[str, npt.NDArray[Any]]] = []
         self._fields: list[Fields | None] = []
         self._reasons: dict[int, str] = {}
         self._members, self._pixels = bytearray(), bytearray()
@@ -124,8 +125,15 @@ class _Rows:
         self._read = 0
 
     def add(self, blob: Blob, pixels: npt.NDArray[Any], fields: Fields) -> None:
-        self._statistics[self._classes[len(self._fields)]].add(pixels)
+        self._waiting.append((self._classes[len(self._fields)], pixels))
+        if len(self._waiting) == TOGETHER:
+            self._count()
         self._note(blob, pixels, fields)
+
+    def _count(self) -> None:
+        for name in dict(self._waiting):
+            self._statistics[name].add(*[pixels for one, pixels in self._waiting if one == name])
+        self._waiting.clear()
 
     def quarantine(self, where: str, blob: Blob, pixels: npt.NDArray[Any], reason: str) -> None:
         self._problems.append(Problem(where=where, kind="missing" if reason == MISSING else "decode", message=reason))
@@ -145,6 +153,7 @@ class _Rows:
         dropped = {name for name in recipe.private if name not in keep}
         described = Described.of(self._fields, self._obs, recipe.describe)
         further = recipe.tabulate(described) if recipe.tabulate is not None else {}
+        self._count()
         statistics: Mapping[str, Statistics] = {name: one.result() for name, one in self._statistics.items()}
         return Receipt(
             task=self._task,

@@ -191,9 +191,10 @@ def _pack(column: npt.NDArray[Any]) -> dict[str, Any]:
         return {"dtype": column.dtype.str, "data": column.tobytes()}
     pieces, lengths = list[bytes](), np.zeros(len(column), np.uint32)
     for start in range(0, len(column), _BLOCK):
-        encoded = [str(text).encode() for text in column[start : start + _BLOCK]]
-        lengths[start : start + _BLOCK] = list(map(len, encoded))
-        pieces.append(b"".join(encoded))
+        texts = column[start : start + _BLOCK].tolist()
+        pieces.append("".join(texts).encode())
+        alike = len(pieces[-1]) == sum(map(len, texts))  # each character is one byte
+        lengths[start : start + _BLOCK] = list(map(len, texts if alike else [text.encode() for text in texts]))
     return {"text": b"".join(pieces), "lengths": lengths.tobytes()}
 
 

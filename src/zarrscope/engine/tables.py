@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from zarrscope.statistics import merge
 from zarrscope.writers.table import Columns, Sparse, TableColumn, TableContent
 
 EVERYTHING = "all"  # the one class of an image that has none
+_PRINTED = 1 << 14  # rows whose fingerprints are taken at a time
 
 
 class Fingerprint:
@@ -34,9 +36,9 @@ class Fingerprint:
     def __init__(self) -> None:
         self._state = hashlib.sha256()
 
-    def add(self, name: str, size: int, digest: bytes | bytearray) -> None:
-        """Take one member."""
-        self._state.update(f"{name}\0{size}\0{digest.hex()}\n".encode())
+    def add(self, members: Iterable[tuple[str, int, str]]) -> None:
+        """Take some members: name, size, digest in hexadecimal."""
+        self._state.update("".join([f"{name}\0{size}\0{digest}\n" for name, size, digest in members]).encode())
 
     def text(self) -> str:
         """Give the fingerprint in hexadecimal."""
@@ -97,11 +99,15 @@ class Gathered:
 
     def print_members(self, prints: Sequence[Fingerprint]) -> None:
         """Add every member that has a row to the fingerprint of its source."""
-        members = self.parts.members
-        for row, owner in enumerate(self.parts.sources.tolist()):
-            if owner >= 0:
-                digest = self.members[16 * row : 16 * row + 16]
-                prints[owner].add(str(members.names[row]), int(members.sizes[row]), digest)
+        members, owners = self.parts.members, self.parts.sources
+        for start in range(0, len(owners), _PRINTED):
+            rows = slice(start, start + _PRINTED)
+            names, sizes = members.names[rows].tolist(), members.sizes[rows].tolist()
+            digests = self.members[16 * rows.start : 16 * rows.stop].hex(" ", 16).split()
+            found = list(zip(names, sizes, digests, strict=True))
+            for owner in np.unique(owners[rows]).tolist():
+                if owner >= 0:
+                    prints[owner].add(compress(found, owners[rows] == owner))
 
 
 def _gather(columns: dict[str, Gather], name: str, before: int) -> Gather:

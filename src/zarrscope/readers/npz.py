@@ -20,7 +20,7 @@ import numpy as np
 from isal import isal_zlib
 
 from zarrscope.errors import DecodeError
-from zarrscope.readers.forms import known_form, remember
+from zarrscope.readers.forms import Build, Place, known_values, remember
 from zarrscope.readers.pickled import MAX_BYTES, unpickle
 from zarrscope.readers.standins import Array, Writer
 
@@ -78,21 +78,22 @@ def decode_npz(data: Buffer, *, max_unpacked: int = MAX_UNPACKED) -> dict[str, A
     ((2, 3), 'psd95')
     """
     view = memoryview(data).cast("B").toreadonly()
-    form = known_form(view)
-    if form is not None:
-        return {key: _decode_npy(view[start:stop]) for key, start, stop in form.members}
+    known = known_values(view)
+    if known is not None:
+        return known
     values: dict[str, Any] = {}
-    places: list[tuple[str, int, int]] = []
+    places: list[Place] = []
     try:
         for name, start, content in _members(view, max_unpacked):
             key = _key(name)
             if key in values:
                 raise DecodeError(f"expected each key once, found {key!r} twice.")
-            values[key] = _decode_npy(content)
-            places.append((key, start, start + len(content)))
+            body, build = _npy(content)
+            values[key] = build(content[body:])
+            places.append(Place(key, start, start + body, start + len(content), build))
     except struct.error:
         raise DecodeError(f"expected an npz file, found {len(view)} bytes that end inside a zip header.") from None
-    if all(start >= 0 for _, start, _ in places):  # nothing is deflated
+    if all(place.start >= 0 for place in places):  # nothing is deflated
         remember(view, places, _directory(view)[0])
     return values
 
@@ -194,24 +195,27 @@ class _Header(NamedTuple):
     size: int  # bytes that follow; of objects unknown
 
 
-def _decode_npy(content: memoryview) -> Any:
+def _npy(content: memoryview) -> tuple[int, Build]:
+    """Read the header of an npy file: where its body starts, and what makes the value of a body of this length."""
     wide = len(content) > 6 and content[6] > 1  # versions 2 and 3 count the header with four bytes
     start = 12 + int.from_bytes(content[8:12], "little") if wide else 10 + int.from_bytes(content[8:10], "little")
     if start > MAX_HEADER:
         raise DecodeError(f"expected an npy header of at most {MAX_HEADER} bytes, found {start}.")
-    header = _header(bytes(content[:start]))
-    if header.dtype is None:
-        return _objects(content[start:], header.shape)
-    if len(content) - start != header.size:
-        raise DecodeError(
-            f"expected {header.size} bytes for {header.dtype} of shape {header.shape}, found {len(content) - start}."
-        )
-    if not header.shape or header.dtype.kind == "U":
-        return Writer().nested(Array(header.shape, header.dtype.str, bytes(content[start:]), header.order))
-    try:
-        return np.ndarray(header.shape, header.dtype, content, start, None, header.order)
-    except ValueError as error:  # an axis too long for numpy, beside one of length 0
-        raise DecodeError(f"expected {header.dtype} of shape {header.shape}, found: {error}.") from None
+    dtype, shape, order, size = _header(bytes(content[:start]))
+    if dtype is None:
+        return start, lambda body: _objects(body, shape)
+    if len(content) - start != size:
+        raise DecodeError(f"expected {size} bytes for {dtype} of shape {shape}, found {len(content) - start}.")
+    if not shape or dtype.kind == "U":
+        return start, lambda body: Writer().nested(Array(shape, dtype.str, bytes(body), order))
+
+    def build(body: memoryview) -> Any:
+        try:
+            return np.ndarray(shape, dtype, body, 0, None, order)
+        except ValueError as error:  # an axis too long for numpy, beside one of length 0
+            raise DecodeError(f"expected {dtype} of shape {shape}, found: {error}.") from None
+
+    return start, build
 
 
 @lru_cache(256)

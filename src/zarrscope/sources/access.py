@@ -80,7 +80,10 @@ class Section:
         length = min(length, self.size - offset)
         if length <= 0:
             return memoryview(b"")
-        data = attempt(self.blob.url, lambda: self.blob.read(self.start + offset, length))
+        try:
+            data = self.blob.read(self.start + offset, length)
+        except Exception as error:  # noqa: BLE001  # storage libraries raise classes of their own
+            raise explained(self.blob.url, error) from None
         if len(data) > length:
             raise SourceError(
                 f"{self.blob.url}: the server sent the whole file where {length:,} bytes were asked for. "
@@ -100,16 +103,21 @@ def attempt[T](url: str, act: Callable[[], T]) -> T:
     """Call ``act``; what goes wrong in the storage becomes our errors, without the address that was asked for."""
     try:
         return act()
-    except ZarrscopeError:
-        raise
-    except FileNotFoundError:
-        raise SourceError(f"{url}: no such file.") from None
-    except PermissionError:
-        raise SourceError(f"{url}: may not be read. Check its permissions, or the credentials.") from None
     except Exception as error:  # noqa: BLE001  # storage libraries raise classes of their own
-        # Their texts hold signed URLs, so that the kind has to do.
-        reason = error.strerror if isinstance(error, OSError) and local_path(url) else type(error).__name__
-        raise TemporaryError(f"{url}: can't be read ({reason or type(error).__name__}). Try again.") from None
+        raise explained(url, error) from None
+
+
+def explained(url: str, error: Exception) -> Exception:
+    """Give the error of ours for one of the storage; ours stay as they are."""
+    if isinstance(error, ZarrscopeError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return SourceError(f"{url}: no such file.")
+    if isinstance(error, PermissionError):
+        return SourceError(f"{url}: may not be read. Check its permissions, or the credentials.")
+    # Their texts hold signed URLs, so that the kind has to do.
+    reason = error.strerror if isinstance(error, OSError) and local_path(url) else type(error).__name__
+    return TemporaryError(f"{url}: can't be read ({reason or type(error).__name__}). Try again.")
 
 
 class Ahead:

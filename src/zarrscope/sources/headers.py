@@ -70,6 +70,37 @@ def number(field: bytes) -> int:
     return octal(field)
 
 
+class Alike:
+    """A plain member's header, which those that follow mostly repeat but for name, size, time and checksum.
+
+    Reading such a one takes a third of the time, which an archive of a million members is worth.
+    """
+
+    def __init__(self) -> None:
+        self._owner = self._rest = b""
+        self._sum = 0
+
+    def remember(self, header: bytes) -> None:
+        """Keep the header of a regular member that was read and found right, unless its name is in two pieces."""
+        if not header[345] and (header[154:] != self._rest or header[100:124] != self._owner):
+            self._owner, self._rest = header[100:124], header[154:]
+            self._sum = sum(header[156:]) + 8 * 32
+
+    def parse(self, header: bytes) -> tuple[bytes, int] | None:
+        """Give name and size, if the header differs only where it may, is of the common form and its checksum holds."""
+        if header[154:] != self._rest or header[100:124] != self._owner:
+            return None
+        size, checksum, name = header[124:135], header[148:154], header[:100].partition(b"\0")[0]
+        if not (size.isdigit() and checksum.isdigit() and name) or header[135] or name.endswith(b"/"):
+            return None
+        try:
+            if (zlib.adler32(header[:148]) & 0xFFFF) - 1 + self._sum != int(checksum, 8):
+                return None
+            return name, int(size, 8)
+        except ValueError:
+            return None
+
+
 def raw_name(header: bytes) -> bytes:
     """Give the name that the header itself holds: ustar may have split it in two."""
     name = header[:100].partition(b"\0")[0]

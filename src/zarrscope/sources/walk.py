@@ -59,11 +59,20 @@ class _Walk:
         self._sizes = array("q")
         self._offsets = array("q")
         self._refused: dict[int, str] = {}
+        self._alike = headers.Alike()
 
     def run(self) -> None:
         """Walk from the first header to the end of the data."""
         offset = 0
-        while (header := self._header(offset)) != ZEROS:
+        while True:
+            header = self._read(offset, BLOCK)
+            known = self._alike.parse(header)
+            if known is not None and not self._next and not self._shared:
+                offset = self._append(*known, offset)
+                continue
+            self._check(header, offset)
+            if header == ZEROS:
+                break
             step = self._extend if header[156] in headers.EXTENSIONS else self._take
             offset = step(header, offset)
         if self._next:
@@ -88,15 +97,13 @@ class _Walk:
             return self._ahead.read(offset, length)
         return bytes(self._data.read(offset, length))
 
-    def _header(self, offset: int) -> bytes:
-        header = self._read(offset, BLOCK)
+    def _check(self, header: bytes, offset: int) -> None:
         if len(header) < BLOCK:
             if header:
                 raise BrokenError(offset, f"the data end inside a header, after {len(header)} of 512 bytes")
             raise BrokenError(self._data.size, "the data end where a header or two blocks of zeros have to follow")
         if not headers.checksum_holds(header) and header != ZEROS:
             raise BrokenError(offset, f"expected a tar header, found {header[:24]!r}, whose checksum does not hold")
-        return header
 
     def _size(self, header: bytes, offset: int) -> int:
         try:
@@ -129,7 +136,7 @@ class _Walk:
         return content + _padded(size)
 
     def _take(self, header: bytes, offset: int) -> int:
-        """Take a member into the columns; give the offset behind its content."""
+        """Take a member; give the offset behind its content."""
         kind, raw, size, reason = header[156], headers.raw_name(header), self._size(header, offset), ""
         if self._next or self._shared:
             raw, size, reason = self._extended(raw, size, offset)
@@ -142,16 +149,22 @@ class _Walk:
             content, reason = self._behind_map(header, content), "a sparse file"
         elif kind not in headers.REGULAR:
             reason = f"of a type that is not known, {chr(kind)!r}"
+        elif not self._shared:
+            self._alike.remember(header)
+        behind = self._append(raw, size, offset, content)
+        if reason or not raw:
+            self._refused[len(self._sizes) - 1] = reason or "it has no name"
+        return behind
+
+    def _append(self, raw: bytes, size: int, offset: int, content: int = 0) -> int:
+        """Put a member at the end of the columns; give the offset behind its content."""
+        content = content or offset + BLOCK
         if content + size > self._data.size:
             raise BrokenError(
                 offset,
                 f"{headers.text(raw)!r} declares {size:,} bytes from byte {content:,}, but the data end at byte "
                 f"{self._data.size:,}: it is cut inside this member, or the header is wrong",
             )
-        if not raw:
-            reason = reason or "it has no name"
-        if reason:
-            self._refused[len(self._sizes)] = reason
         self._names.append(headers.text(raw))
         self._sizes.append(size)
         self._offsets.append(content)

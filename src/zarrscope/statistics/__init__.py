@@ -10,6 +10,7 @@ NaN and infinities are left out of everything: ``Statistics.count`` says how man
 from __future__ import annotations
 
 from zarrscope.statistics.accumulator import TYPES, Accumulator
+from zarrscope.statistics.kernels import TOGETHER
 from zarrscope.statistics.measures import edges, mean, merge, percentile, std
 
-__all__ = ["TYPES", "Accumulator", "edges", "mean", "merge", "percentile", "std"]
+__all__ = ["TOGETHER", "TYPES", "Accumulator", "edges", "mean", "merge", "percentile", "std"]

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrscope.model import Statistics
-from zarrscope.statistics.kernels import KEYS, float_kernel, integer_kernel, value_kernel
+from zarrscope.statistics.kernels import KEYS, TOGETHER, float_kernel, integer_kernel, value_kernel
 from zarrscope.statistics.measures import by_value
 
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float16", "float32", "float64")
-_PART = 1 << 30  # pixels that are taken in at a time
+_PART = (1 << 32) // (2 * TOGETHER)  # pixels of one array that are taken in at a time
+_NONE = np.zeros(0, np.uint64)
 _FULL = 2**32 - 1  # a cell of a table is a uint32: half the cache that an int64 would take
 
 
@@ -51,26 +52,34 @@ class Accumulator:
         self._extremes = (math.inf, -math.inf)
         self._sums: tuple[float, float] = (0, 0)  # ints of any size, or floats
 
-    def add(self, pixels: npt.NDArray[Any]) -> None:
-        """Take in the pixels of an array of any shape; contiguous arrays are not copied. Other threads run meanwhile.
+    def add(self, *arrays: npt.NDArray[Any]) -> None:
+        """Take in the pixels of arrays of any shape; contiguous ones are not copied. Other threads run meanwhile.
+
+        Many small arrays are best given in one call.
 
         Raises
         ------
         TypeError
-            If the array is of another type.
+            If an array is of another type.
         """
-        if pixels.dtype.newbyteorder("=") != self._dtype:
+        parts = [part for pixels in arrays for part in self._parts(pixels)]
+        step = TOGETHER if self._by_value else 1
+        for first in range(0, len(parts), step):
+            some = parts[first : first + step]
+            pixels = sum(part.size + 8 for part in some)  # with the padding
+            if self._pending + pixels > _FULL:
+                self._fold()
+            self._pending += pixels
+            if self._by_value:
+                self._count_values(some)
+            else:
+                self._count_keys(some[0])
+
+    def _parts(self, pixels: npt.NDArray[Any]) -> Sequence[npt.NDArray[Any]]:
+        if pixels.dtype != self._dtype and pixels.dtype.newbyteorder("=") != self._dtype:
             raise TypeError(f"expected pixels of type {self._dtype}, found {pixels.dtype}.")
         flat = np.ascontiguousarray(pixels, self._dtype).reshape(-1)
-        for start in range(0, flat.size, _PART):
-            part = flat[start : start + _PART]
-            if self._pending + _PART > _FULL:
-                self._fold()
-            self._pending += part.size + 8  # with the padding
-            if self._by_value:
-                self._count_values(part)
-            else:
-                self._count_keys(part)
+        return [flat] if flat.size <= _PART else [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
 
     def _count_keys(self, flat: npt.NDArray[Any]) -> None:
         if flat.dtype.itemsize == 2:
@@ -82,16 +91,20 @@ class Accumulator:
         self._sums = self._sums[0] + total, self._sums[1] + square
         self._extremes = min(self._extremes[0], float(low)), max(self._extremes[1], float(high))
 
-    def _count_values(self, flat: npt.NDArray[Any]) -> None:
-        octets = flat.view(np.uint8)
-        whole = octets.size // 8 * 8
-        kernel = value_kernel()
-        kernel(octets[:whole].view(np.uint64), self._tables)
-        if whole < octets.size:  # the last few pixels, and zeros that are taken off again
-            last = np.zeros(8, np.uint8)
+    def _count_values(self, parts: Sequence[npt.NDArray[Any]]) -> None:
+        words = []
+        for part in parts:
+            whole = part.nbytes // 8 * 8
+            if whole == part.nbytes:
+                words.append(part.view(np.uint64))
+                continue
+            octets = part.view(np.uint8)
+            words.append(octets[:whole].view(np.uint64))
+            last = np.zeros(8, np.uint8)  # the last few pixels, and zeros that are taken off again
             last[: octets.size - whole] = octets[whole:]
-            kernel(last.view(np.uint64), self._tables)
-            self._padding += (8 - (octets.size - whole)) // flat.itemsize
+            self._padding += (8 - (octets.size - whole)) // part.itemsize
+            value_kernel()((last.view(np.uint64), *[_NONE] * (TOGETHER - 1)), self._tables)
+        value_kernel()((*words, *[_NONE] * (TOGETHER - len(words))), self._tables)
 
     def _fold(self) -> None:
         self._counts += self._tables.sum(axis=0, dtype=np.int64)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 KEYS = 1 << 16
+TOGETHER = 16  # arrays that are counted in one call
 
 
 def _compile(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -33,22 +34,25 @@ def value_kernel() -> Callable[..., Any]:
     """Count the 16-bit keys in words of eight bytes: one uint16 pixel or two uint8 pixels are one key.
 
     Counting bytes in pairs halves the increments, and increments (one store a cycle) are what counting costs. Two
-    tables take turns, so that equal neighbours don't wait for each other's store.
+    tables take turns, so that equal neighbours don't wait for each other's store. It takes ``TOGETHER`` arrays, some of
+    them empty, since each call gives up the interpreter lock: to have it back from another thread takes longer than
+    to count a small array.
     """
     from numba import types
 
     words = types.Array(types.uint64, 1, "C", readonly=True, aligned=False)
 
-    @_compile([types.void(words, types.uint32[:, ::1])])
-    def count(words: Any, tables: Any) -> None:
+    @_compile([types.void(types.UniTuple(words, TOGETHER), types.uint32[:, ::1])])
+    def count(arrays: Any, tables: Any) -> None:
         one, key = np.uint32(1), np.uint64(0xFFFF)
         even, odd = np.uint64(0), np.uint64(1)
-        for index in range(words.size):
-            word = words[index]
-            tables[even, word & key] += one
-            tables[odd, (word >> np.uint64(16)) & key] += one
-            tables[even, (word >> np.uint64(32)) & key] += one
-            tables[odd, word >> np.uint64(48)] += one
+        for words in arrays:
+            for index in range(words.size):
+                word = words[index]
+                tables[even, word & key] += one
+                tables[odd, (word >> np.uint64(16)) & key] += one
+                tables[even, (word >> np.uint64(32)) & key] += one
+                tables[odd, word >> np.uint64(48)] += one
 
     return count
 

@@ -80,16 +80,15 @@ class Blob:
 
     def read(self, offset: int, length: int) -> memoryview:
         """Read ``length`` bytes from ``offset``; fewer only at the end of the file."""
-        if self._descriptor is None:
+        descriptor = self._descriptor
+        if descriptor is None:
             filesystem, path = self._remote
             return memoryview(filesystem.cat_file(path, start=offset, end=min(offset + length, self.size)))
-        data = os.pread(self._descriptor, length, offset)
+        data = os.pread(descriptor, length, offset)
         if len(data) == length or not data:
             return memoryview(data)
         pieces = [data]  # one pread gives at most 2 GiB, and less when a signal comes
-        while (got := sum(map(len, pieces))) < length and (
-            more := os.pread(self._descriptor, length - got, offset + got)
-        ):
+        while (got := sum(map(len, pieces))) < length and (more := os.pread(descriptor, length - got, offset + got)):
             pieces.append(more)
         return memoryview(b"".join(pieces))
 

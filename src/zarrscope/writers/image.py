@@ -19,6 +19,7 @@ from zarrscope.model import Axis, Image
 from zarrscope.writers.codec import ABSENT, Codec, Encode, crc32c
 
 NGFF = "0.5"
+MEANS = "each pixel is the mean of all pixels of the finest level that it covers, rounded once, half up"
 _TOGETHER = 16  # chunks encoded in one call
 
 
@@ -87,12 +88,13 @@ def multiscale(image: Image) -> dict[str, Any]:
     """Give the one entry of NGFF ``multiscales``, as the strict schema wants it.
 
     NGFF's origin is the centre of the first pixel, so a level of scale ``k`` times the finest begins at
-    ``(k - 1) / 2`` pixels of the finest, plus the image's own translation.
+    ``(k - 1) / 2`` pixels of the finest, plus the image's own translation. That holds for odd sizes too: only the last
+    row and column of a level may cover less than their place.
     """
     return {
         "name": image.name or image.path,
         "type": "mean" if image.levels > 1 else "none",
-        "metadata": {"description": "2 x 2 means" if image.levels > 1 else "one level, as acquired"},
+        "metadata": {"description": MEANS if image.levels > 1 else "one level, as acquired"},
         "axes": [_axis(axis) for axis in image.axes],
         "datasets": [
             {
@@ -154,22 +156,32 @@ class ShardEncoder:
 
     def add(self, place: int, pixels: npt.NDArray[Any]) -> None:
         """Encode chunk number ``place`` (C order within the shard); short at the array's end is padded with zeros."""
+        if pixels.shape == self._chunk and pixels.dtype == self._dtype and pixels.flags.c_contiguous:
+            self._waiting.append((place, pixels.data))
+        else:
+            self._waiting.append((place, self._whole(pixels).data))
+        if len(self._waiting) == _TOGETHER:
+            self._flush()
+
+    def _whole(self, pixels: npt.NDArray[Any]) -> npt.NDArray[Any]:
         if pixels.shape != self._chunk:
             padded = np.zeros(self._chunk, self._dtype)
             padded[tuple(slice(size) for size in pixels.shape)] = pixels
             pixels = padded
-        self._waiting.append((place, np.ascontiguousarray(pixels, self._dtype).data))
-        if len(self._waiting) == _TOGETHER:
-            self._flush()
+        return np.ascontiguousarray(pixels, self._dtype)
 
     def _flush(self) -> None:
         """Encode the chunks that wait, and take them in the order in which they came."""
         encoded = self._encode([chunk for _, chunk in self._waiting]) if self._waiting else []
         for (place, _), data in zip(self._waiting, encoded, strict=True):
-            start = self._size
-            self._append(data)
-            self._index[place] = start, self._size - start
+            self.take(place, data)
         self._waiting.clear()
+
+    def take(self, place: int, data: Buffer) -> None:
+        """Take in chunk number ``place``, encoded already."""
+        start = self._size
+        self._append(data)
+        self._index[place] = start, self._size - start
 
     def _append(self, data: Buffer) -> None:
         view = memoryview(data)
