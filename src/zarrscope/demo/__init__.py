@@ -13,5 +13,6 @@ from __future__ import annotations
 from zarrscope.demo.biosr import make_biosr
 from zarrscope.demo.stamps import read_stamp, stamp
 from zarrscope.demo.stedfm import ARCHIVES, make_stedfm
+from zarrscope.demo.stimage import make_stimage
 
-__all__ = ["ARCHIVES", "make_biosr", "make_stedfm", "read_stamp", "stamp"]
+__all__ = ["ARCHIVES", "make_biosr", "make_stedfm", "make_stimage", "read_stamp", "stamp"]

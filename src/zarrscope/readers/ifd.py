@@ -8,8 +8,9 @@ end, or a strip that is cut refuses the file. Numbers in comments are sections o
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from zarrscope.errors import DecodeError
 
@@ -21,24 +22,18 @@ TILE_WIDTH, TILE_LENGTH, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
 # The bytes of a value by its type (section 2; 13 from supplement 1, 16 to 18 from BigTIFF), and how struct reads it.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_SINGLE = frozenset(
-    {
-        SUBFILE,
-        WIDTH,
-        LENGTH,
-        COMPRESSION,
-        PHOTOMETRIC,
-        FILL_ORDER,
-        SAMPLES,
-        ROWS,
-        PLANAR,
-        RESOLUTION_UNIT,
-        PREDICTOR,
-        DEPTH,
-    }
-    | {TILE_WIDTH, TILE_LENGTH}
-)
+_SINGLE = frozenset({SUBFILE, WIDTH, LENGTH, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, ROWS, PLANAR})
+_SINGLE |= {RESOLUTION_UNIT, PREDICTOR, DEPTH, TILE_WIDTH, TILE_LENGTH}
 _MANY = frozenset({BITS, SAMPLE_FORMAT, STRIP_OFFSETS, STRIP_COUNTS, TILE_OFFSETS, TILE_COUNTS})
+_READ = _SINGLE | _MANY | {DESCRIPTION, X_RESOLUTION, Y_RESOLUTION}
+
+
+class Data(Protocol):
+    """The bytes of a file by their place, as a memoryview gives them: those beyond the end are left out."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice, /) -> memoryview: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +65,7 @@ class Page:
     """One directory: where it is, its tags that matter as numbers, and which others there are.
 
     ``texts`` are the image descriptions and ``resolution`` the (y, x) pixels per unit, None where it is not given.
+    ``others`` that were asked for are in ``tags`` too: a tuple of numbers, or the bytes of what are not numbers.
     """
 
     order: str
@@ -103,8 +99,15 @@ class Page:
         return self.number(WIDTH, 0) * self.number(LENGTH, 0) * self.number(SAMPLES, 1)
 
 
-def walk(view: memoryview) -> list[Page]:
-    """Read all directories of the chain.
+def walk(view: Data, *, also: frozenset[int] = frozenset()) -> list[Page]:
+    """Read all directories of the chain, and no other bytes.
+
+    Parameters
+    ----------
+    view
+        The whole file.
+    also
+        Further tags to read.
 
     Raises
     ------
@@ -121,24 +124,24 @@ def walk(view: memoryview) -> list[Page]:
     seen = set()
     at = form.first
     try:
-        (at,) = form.offset.unpack_from(view, form.first)
+        (at,) = form.offset.unpack(view[form.first : form.first + form.offset.size])
         while at:
             if at in seen:
                 raise DecodeError(
                     f"expected a chain of {len(pages)} pages to end, found that it leads back to byte {at}."
                 )
             seen.add(at)
-            (count,) = form.count.unpack_from(view, at)
             start = at + form.count.size
+            (count,) = form.count.unpack(view[at:start])
             stop = start + count * form.entry.size
-            (following,) = form.offset.unpack_from(view, stop)
-            page, spent = _page(view, form, view[start:stop])
+            (following,) = form.offset.unpack(view[stop : stop + form.offset.size])
+            page, spent = _page(view, form, view[start:stop], also)
             budget -= spent
             if budget < 0:
                 raise DecodeError("expected the tags of a TIFF file to take less than the file, found more.")
             pages.append(page)
             at = following
-    except (struct.error, OverflowError):
+    except struct.error:
         raise DecodeError(
             f"expected page {len(pages) + 1} of a TIFF file at byte {at}, found that the file ends at {len(view)}."
         ) from None
@@ -147,35 +150,52 @@ def walk(view: memoryview) -> list[Page]:
     return pages
 
 
-def _page(view: memoryview, form: _Form, entries: memoryview) -> tuple[Page, int]:
+def _page(view: Data, form: _Form, entries: memoryview, also: frozenset[int]) -> tuple[Page, int]:
     """Read one directory; also give how many bytes its values take."""
     tags: dict[int, Any] = {}
     others, texts, ratios, spent = set(), [], {}, len(entries)
-    for tag, kind, count, field in form.entry.iter_unpack(entries):
-        size = _SIZES.get(kind, 0) * count
-        if not size:
-            raise DecodeError(f"expected a TIFF tag {tag} of a known type, found type {kind} and {count} values.")
-        inline = size <= len(field)
-        start = 0 if inline else form.offset.unpack(field)[0]
-        if not inline:
-            spent += size
-            if start + size > len(view):
-                raise DecodeError(f"expected {size} bytes of TIFF tag {tag} at byte {start}, found {len(view)} in all.")
-        source = field if inline else view
+    for tag, kind, count, size, data in _values(view, form, entries, _READ | also):
+        spent += size
         if tag in _SINGLE or tag in _MANY:
             if tag in tags or kind not in _NUMBERS or (count > 1 and tag in _SINGLE):
                 raise DecodeError(f"expected TIFF tag {tag} once and as a number, found type {kind}, {count} values.")
-            values = struct.unpack_from(f"{form.order}{count}{_NUMBERS[kind]}", source, start)
+            values = _numbers(form, kind, data)
             tags[tag] = values if tag in _MANY else values[0]
         elif tag == DESCRIPTION:
-            texts.append(_text(bytes(source[start : start + size])))
+            texts.append(_text(data))
         elif tag in (X_RESOLUTION, Y_RESOLUTION) and kind == 5 and count == 1:  # RATIONAL: two LONGs
-            upper, lower = struct.unpack_from(form.order + "2I", source, start)
+            upper, lower = struct.unpack(form.order + "2I", data)
             ratios[tag] = upper / lower if lower else 0.0
         else:
             others.add(tag)
+            if tag in also:
+                tags[tag] = _numbers(form, kind, data)
     resolution = (ratios.get(Y_RESOLUTION, 0.0), ratios.get(X_RESOLUTION, 0.0))
     return Page(form.order, tags, frozenset(others), tuple(texts), resolution if all(resolution) else None), spent
+
+
+def _values(
+    view: Data, form: _Form, entries: memoryview, needed: frozenset[int]
+) -> Iterator[tuple[int, int, int, int, bytes]]:
+    """Give the tag, type and count of each entry, the bytes it takes elsewhere, and the value of those needed."""
+    for tag, kind, count, field in form.entry.iter_unpack(entries):
+        size = _SIZES.get(kind, 0) * count
+        if not size and tag in needed:
+            raise DecodeError(f"expected a TIFF tag {tag} of a known type, found type {kind} and {count} values.")
+        if size <= len(field):
+            yield tag, kind, count, 0, field[:size]
+            continue
+        (start,) = form.offset.unpack(field)
+        if start + size > len(view):
+            raise DecodeError(f"expected {size} bytes of TIFF tag {tag} at byte {start}, found {len(view)} in all.")
+        yield tag, kind, count, size, bytes(view[start : start + size]) if tag in needed else b""
+
+
+def _numbers(form: _Form, kind: int, data: bytes) -> Any:
+    """Give the numbers that a tag holds; its bytes where it holds no numbers."""
+    if kind not in _NUMBERS:
+        return data
+    return struct.unpack(f"{form.order}{len(data) // _SIZES[kind]}{_NUMBERS[kind]}", data)
 
 
 def _text(data: bytes) -> str:
