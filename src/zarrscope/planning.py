@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrscope.errors import QueryError, UsageError
-from zarrscope.model import Choices, Counts, Image, Integers, Layout, Origin, Parts, Plan, SampleSet, Task
+from zarrscope.model import (
+    Choices,
+    Counts,
+    Image,
+    Integers,
+    Layout,
+    Origin,
+    Parts,
+    Plan,
+    Sample,
+    SampleSet,
+    Task,
+    strings,
+)
 from zarrscope.query import Expression, parse, unknown_column
 
 type Mask = npt.NDArray[np.bool_]
@@ -32,6 +45,8 @@ def select(layout: Layout, *, where: str | None = None, limit: int | None = None
         return layout
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit}: expected at least 1.")
+    if layout.samples:
+        return _select_samples(layout, where, limit)
     keep: dict[str, Integers] = {parts.image: np.arange(len(parts)) for parts in layout.parts}
     obs: dict[str, dict[str, npt.NDArray[Any]]] = {parts.image: dict(parts.obs) for parts in layout.parts}
     masks = _masks(layout, parse(where)) if where is not None else {}
@@ -53,6 +68,34 @@ def select(layout: Layout, *, where: str | None = None, limit: int | None = None
         sets=tuple(_holding(group, held) for group in layout.sets if held.keys() & {path for _, path in group.images}),
         left_out=layout.left_out + left_out,
     )
+
+
+def _select_samples(layout: Layout, where: str | None, limit: int | None) -> Layout:
+    """Leave out samples that have groups of their own."""
+    chosen = np.ones(len(layout.samples), bool)
+    if where is not None:
+        names = list(dict.fromkeys(name for sample in layout.samples for name in sample.obs))
+        expression = parse(where)
+        for name in expression.columns:
+            if name not in names:
+                raise unknown_column(name, sorted(names))
+        chosen = expression.mask({name: _column(layout.samples, name) for name in expression.columns})
+        if not chosen.any():
+            raise QueryError(f"no sample is left by {where!r}.")
+    kept = tuple(layout.samples[place] for place in np.flatnonzero(chosen)[:limit].tolist())
+    dropped = sum(len(sample.pieces) for sample in layout.samples) - sum(len(sample.pieces) for sample in kept)
+    return replace(layout, samples=kept, left_out=layout.left_out + dropped)
+
+
+def _column(samples: Sequence[Sample], name: str) -> npt.NDArray[Any]:
+    """Give one column of what is known of samples; a gap is NaN or nothing."""
+    values = [sample.obs.get(name) for sample in samples]
+    held = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in held):
+        return np.array([bool(value) for value in values])
+    if all(isinstance(value, (bool, int, float)) for value in held):
+        return np.array([np.nan if value is None else float(value) for value in values])
+    return strings(["" if value is None else str(value) for value in values])
 
 
 def _holding(group: SampleSet, held: Collection[str]) -> SampleSet:
@@ -161,7 +204,12 @@ def make_plan(
         images=layout.images,
         tables=layout.tables,
         sets=layout.sets,
-        tasks=tuple(task for image in layout.images for task in tasks_of(image)),
+        samples=layout.samples,
+        shared=layout.shared,
+        tasks=(
+            *(task for image in layout.images for task in tasks_of(image)),
+            *(Task(image=sample.path, shard=0, start=0, stop=1) for sample in layout.samples),
+        ),
         counts=Counts(
             members=sum(source.members for source in sources),
             ignored=layout.ignored,

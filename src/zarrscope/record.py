@@ -38,20 +38,21 @@ Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Element:
-    """One image or table of a store.
+    """One image or table of a store, or one sample with groups of its own.
 
     Parameters
     ----------
     path, name
         The group, and the true name where it differs from the path.
     kind, role
-        ``image`` or ``table``, and what it is for: ``normalised``, ``wf``, ``gt``, ``rows``, ...
+        ``image``, ``table`` or ``sample``, and what it is for: ``normalised``, ``wf``, ``rows``, ``slide``, ...
     shape, dtype, chunks, shards
         Of level 0 of an image; of a table the shape is (rows, variables).
     annotates
         The image that a table describes.
     digest
-        SHA-256 over the lines ``sha256  key`` of the element's own objects, in the order of their keys.
+        SHA-256 over the lines ``sha256  key`` of the element's own objects, in the order of their keys; of a sample
+        all that lie below its path.
     conversion
         Which entry of ``conversions`` wrote it.
     source
@@ -60,10 +61,12 @@ class Element:
         Rows whose ``ok`` is False.
     classes
         The column of its rows by which statistics are kept.
+    holds
+        Of a sample with groups of its own: their names below its path.
     """
 
     path: str
-    kind: Literal["image", "table"]
+    kind: Literal["image", "table", "sample"]
     role: str
     shape: tuple[Count, ...]
     digest: Sha256
@@ -76,6 +79,7 @@ class Element:
     source: Annotated[int, msgspec.Meta(ge=-1)] = -1
     quarantined: Count = 0
     classes: str | None = None
+    holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,10 @@ class Linked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Samples:
-    """How images make samples; ``rows`` is the table that serves as catalogue, row by row the first image."""
+    """How images make samples; ``rows`` is the table that serves as catalogue, row by row the first image.
+
+    Without images the samples are elements of the kind ``sample``, by their names in the index of that table.
+    """
 
     name: str
     length: Count

@@ -11,11 +11,12 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 from zarrscope.engine import target as there
+from zarrscope.engine.catalogue import earlier_rows
 from zarrscope.engine.claim import claimed
 from zarrscope.engine.finish import finish, prepare
 from zarrscope.engine.journal import Journal
 from zarrscope.engine.pairing import pair
-from zarrscope.engine.run import Site, Workplace, in_flight, run
+from zarrscope.engine.run import LEAST, Site, Workplace, in_flight, resident, run
 from zarrscope.engine.target import State
 from zarrscope.errors import RecipeError, StoreError
 from zarrscope.model import Choices, Layout, Origin, Parts, Plan, Progress, Source, Task
@@ -122,6 +123,8 @@ def _converted(
             say(f"{target.url}: going on where an earlier conversion stopped")
         else:
             there.announce(target, line.planned, state.record)
+            if line.planned.samples:
+                journal.keep_earlier(earlier_rows(target, state.record, line.planned.sets[0].name))
             journal.begin(line.planned, line.parts)
             line.parts.clear()  # the journal has them: a million rows are not held twice
         record = _filled(target, journal, state.record, line, pace, progress)
@@ -140,7 +143,9 @@ def _filled(
     left = [task for task in planned.tasks if task not in done]
     state = _progress(planned, done)
     progress(state)
-    place = Workplace(Site(target, line.opened, line.recipe, began, pace.strict), planned)
+    room = None if pace.memory is None else max(LEAST, (pace.memory - resident()) // line.at_once)
+    threads = 1 if pace.executor is not None else pace.workers
+    place = Workplace(Site(target, line.opened, line.recipe, began, pace.strict, threads, room), planned)
     run(place, left, workers=pace.workers, at_once=line.at_once, executor=pace.executor, tell=progress, progress=state)
     progress(replace(state, stage="tables", tasks_done=state.tasks, rows_done=state.rows))
     if journal.token() != began:  # a claim is only a courtesy

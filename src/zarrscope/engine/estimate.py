@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod, sqrt
 
 import numpy as np
 
+from zarrscope.engine.build import Bench
 from zarrscope.engine.fill import Decoder
+from zarrscope.engine.journal import Journal
 from zarrscope.errors import DecodeError
-from zarrscope.model import Estimate, Image, Parts, Plan, Source
+from zarrscope.model import Estimate, Image, Parts, Plan, Source, Task
 from zarrscope.recipe import Recipe
+from zarrscope.storage import Storage
 from zarrscope.writers.codec import Codec, Encode
 
 SAMPLE = 64  # members of each image
+BUILT = 3  # samples that have groups of their own
+_MOST = 256 << 20  # bytes of members of one that is built to try
 
 
 def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], recipe: Recipe, workers: int) -> Plan:
@@ -37,6 +43,8 @@ def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], reci
         spread = sqrt(max(0.0, 1 - len(sizes) / n)) / sqrt(len(sizes))
         error += (n * float(np.std(sizes)) * spread) ** 2
         seconds_error += (n * float(np.std(times)) * spread / workers) ** 2
+    if plan.samples:
+        return _of_samples(plan, sources, recipe, workers)
     read = sum(int(rows.members.sizes[rows.sources >= 0].sum()) for rows in parts)
     return replace(
         plan,
@@ -47,6 +55,40 @@ def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], reci
             bytes_stored_error=round(sqrt(error)),
             seconds=seconds,
             seconds_error=sqrt(seconds_error),
+            workers=workers,
+        ),
+    )
+
+
+def _of_samples(plan: Plan, sources: Sequence[Source], recipe: Recipe, workers: int) -> Plan:
+    """Build some samples in memory, neither the smallest nor the largest, and scale by the bytes of their members."""
+    sizes = {sample.path: sum(piece.member.size for piece in sample.pieces) for sample in plan.samples}
+    ordered = sorted(
+        (sample for sample in plan.samples if sizes[sample.path] <= _MOST), key=lambda one: sizes[one.path]
+    )
+    picked = [ordered[len(ordered) * place // (BUILT + 1)] for place in range(1, BUILT + 1)] if ordered else []
+    ratios, speeds = list[float](), list[float]()
+    for sample in dict.fromkeys(one.path for one in picked):
+        chosen, scratch = next(one for one in picked if one.path == sample), Storage(f"memory://{uuid.uuid4().hex}")
+        started = time.perf_counter()
+        try:
+            bench = Bench(chosen, recipe, sources, Journal(scratch), codec=plan.choices.codec, workers=workers)
+            receipt = bench.built(Task(image=sample, shard=0, start=0, stop=1))
+        finally:
+            scratch.delete("")
+        ratios.append(sum(one.size for one in receipt.objects) / max(1, sizes[sample]))
+        speeds.append((time.perf_counter() - started) / max(1, sizes[sample]))
+    read = sum(sizes.values())
+    spread = sqrt(max(0.0, 1 - len(ratios) / len(sizes))) / sqrt(max(1, len(ratios)))
+    return replace(
+        plan,
+        estimate=Estimate(
+            sampled=len(ratios),
+            bytes_read=read,
+            bytes_stored=round(read * float(np.mean(ratios or [0.0]))),
+            bytes_stored_error=round(read * float(np.std(ratios or [0.0])) * spread),
+            seconds=read * float(np.mean(speeds or [0.0])),
+            seconds_error=read * float(np.std(speeds or [0.0])) * spread,
             workers=workers,
         ),
     )

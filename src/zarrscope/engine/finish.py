@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from zarrscope.engine.catalogue import Catalogue
 from zarrscope.engine.journal import Journal
 from zarrscope.engine.tables import (
     Fingerprint,
@@ -87,6 +88,13 @@ def finish(
         gathered.print_members(prints)
         owners = set(gathered.parts.sources.tolist()) - {-1}
         elements += write_elements(gathered, plan, storage, number, owners.pop() if len(owners) == 1 else -1)
+    dropped: frozenset[str] = frozenset()
+    if plan.samples:
+        built = Catalogue(plan, recipe, sources, journal, number, plan.sets[0].name).write(prints, before)
+        elements += built.elements
+        problems += built.problems
+        converted += built.converted + len(plan.shared)
+        dropped = built.dropped
     counted = [problem for problem in problems if problem.kind != "missing"]
     tally = Tally(
         members=plan.counts.members,
@@ -118,6 +126,8 @@ def finish(
         findings=tuple(_finding(problem) for problem in listed[:FINDINGS]),
         findings_left_out=max(0, len(listed) - FINDINGS),
     )
+    if before is not None and dropped:
+        before = replace(before, elements=tuple(one for one in before.elements if one.path not in dropped))
     record = assemble(plan, recipe, conversion, elements, before)
     samples, findings = pairing(record)
     record = replace(record, samples=samples, findings=findings).sealed()
@@ -236,6 +246,10 @@ def merged_sets(
     """Join the sample sets of this conversion with those of the store that have the same names."""
     merged = {one.name: one for one in before.samples} if before else {}
     for group in sets:
+        if not group.images:
+            length = elements[group.name].shape[0]
+            merged[group.name] = Samples(name=group.name, length=length, rows=group.name, images=())
+            continue
         through = dict(group.through)
         linked = [Linked(role=role, path=path, column=through.get(role)) for role, path in group.images]
         if group.name in merged:

@@ -11,7 +11,8 @@ import contextlib
 import errno
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -21,12 +22,22 @@ import zstandard
 
 from zarrscope import planning
 from zarrscope.errors import StoreError
-from zarrscope.model import STRING, Members, Parts, Plan, Receipt, Task, strings
+from zarrscope.model import STRING, Digest, Members, Parts, Plan, Receipt, SampleReceipt, Scalar, Task, strings
 from zarrscope.record import JOURNAL
 from zarrscope.storage import Storage
 
 PLAN = f"{JOURNAL}/plan.json"
+_PARTS = f"{JOURNAL}/parts"
 _BLOCK = 1 << 14  # texts that are Python objects at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What came of one part of a sample: its objects and what it told, or why there is none of it."""
+
+    objects: tuple[Digest, ...] = ()
+    told: Mapping[str, Scalar] = field(default_factory=dict)
+    problem: str | None = None
 
 
 class Journal:
@@ -68,6 +79,18 @@ class Journal:
             self.storage.put(f"{JOURNAL}/rows/{one.image}", pack_parts(one))
         self.storage.put(PLAN, planning.to_json(plan))
 
+    def keep_earlier(self, rows: bytes) -> None:
+        """Write down, before the plan, rows of earlier conversions that will be written anew."""
+        self.storage.put(f"{JOURNAL}/rows/earlier", _compress(rows))
+
+    def earlier(self) -> bytes:
+        """Read back what ``keep_earlier`` wrote."""
+        key = f"{JOURNAL}/rows/earlier"
+        try:
+            return _decompress(self.storage.get(key))
+        except (FileNotFoundError, zstandard.ZstdError, MemoryError):
+            raise StoreError(f"{self.storage.at(key)} is gone or damaged. Pass --overwrite to begin anew.") from None
+
     def parts(self, image: str) -> Parts:
         """Read the rows of an image back: no pass over the source is needed to resume."""
         key = f"{JOURNAL}/rows/{image}"
@@ -96,18 +119,54 @@ class Journal:
                     raise StoreError(f"{self.storage.at(_receipt_key(task))}: the receipt is gone. Run convert again.")
                 yield receipt
 
+    def add_sample(self, receipt: SampleReceipt) -> None:
+        """Write the receipt of a sample down; its objects must be durable by now. Those of its parts are done with."""
+        self.storage.put(_receipt_key(receipt.task), _compress(msgspec.msgpack.encode(receipt)))
+        self.storage.delete(f"{_PARTS}/{receipt.task.image}")
+
+    def sample_receipt(self, task: Task) -> SampleReceipt | None:
+        """Read the receipt of a sample; None where there is none, or none that can be read."""
+        try:
+            return msgspec.msgpack.decode(_decompress(self.storage.get(_receipt_key(task))), type=SampleReceipt)
+        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError, MemoryError):
+            return None
+
+    def add_part(self, sample: str, part: str, made: Made) -> None:
+        """Write down that a part of a sample is there, or why it never will be."""
+        self.storage.put(f"{_PARTS}/{sample}/{part}", _compress(msgspec.msgpack.encode(made)))
+
+    def part(self, sample: str, part: str) -> Made | None:
+        """Read what was made of a part of a sample before, if its objects are there, whole as far as sizes tell."""
+        try:
+            made = msgspec.msgpack.decode(_decompress(self.storage.get(f"{_PARTS}/{sample}/{part}")), type=Made)
+        except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError, MemoryError):
+            return None
+        there = dict(self.storage.keys(f"{sample}/{part}"))
+        return made if all(there.get(f"{sample}/{one.key}") == one.size for one in made.objects) else None
+
     def done(self, plan: Plan) -> set[Task]:
         """Tell which tasks have a receipt whose shard is there, whole as far as its size tells."""
         noted = {key for key, _ in self.storage.keys(f"{JOURNAL}/receipts")}
         sizes = {key: size for image in plan.images for key, size in self.storage.keys(f"{image.path}/0")}
+        samples = {sample.path for sample in plan.samples}
         finished = set()
         for task in plan.tasks:
+            if task.image in samples:
+                if _receipt_key(task) in noted and self._whole(self.sample_receipt(task), task):
+                    finished.add(task)
+                continue
             receipt = self.receipt(task) if _receipt_key(task) in noted else None
             if receipt is None or receipt.task != task:
                 continue
             if sizes.get(f"{task.image}/{receipt.digest.key}") == receipt.digest.size:
                 finished.add(task)
         return finished
+
+    def _whole(self, receipt: SampleReceipt | None, task: Task) -> bool:
+        if receipt is None or receipt.task != task:
+            return False
+        there = dict(self.storage.keys(task.image))
+        return all(there.get(f"{task.image}/{one.key}") == one.size for one in receipt.objects)
 
     def sweep(self) -> None:
         """Delete what a killed write left behind: partial files anywhere in the store."""
@@ -122,7 +181,7 @@ class Journal:
     def clear(self) -> None:
         """Delete what was written down, the plan first."""
         self.end()
-        for part in ("receipts", "rows"):
+        for part in ("receipts", "rows", "parts"):
             self.storage.delete(f"{JOURNAL}/{part}")
 
     def delete(self) -> None:

@@ -24,6 +24,9 @@ def pair(storage: Storage, record: Record) -> tuple[tuple[Samples, ...], tuple[F
     findings = [one for one in record.findings if one.kind != "pairing" or one.where not in compared]
     sets: list[Samples] = []
     for group in record.samples:
+        if not group.images:  # its samples have groups of their own
+            sets.append(group)
+            continue
         kept: list[Linked] = [group.images[0]]
         for other in group.images[1:]:
             reason = None if other.column is not None else _difference(storage, group, other)

@@ -10,7 +10,7 @@ import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from mmap import mmap
@@ -18,15 +18,18 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock
 
+from zarrscope.engine.build import Bench
 from zarrscope.engine.fill import Blob, Decoder, blobs, fill
 from zarrscope.engine.journal import Journal
 from zarrscope.errors import StoreError, UsageError
-from zarrscope.model import Image, Parts, Plan, Progress, Receipt, Source, Task
+from zarrscope.model import Image, Parts, Plan, Progress, Receipt, Sample, Source, Task
 from zarrscope.recipe import Recipe
 from zarrscope.storage import REMOTE_RUN, Storage
 from zarrscope.writers.codec import Codec, Encode
 from zarrscope.writers.image import room_for
 
+TOGETHER = 2  # samples that are built at once, each by all threads: while one waits, the other works
+LEAST = 300 << 20  # bytes that the building of a sample is given at least
 _READING = Lock()
 
 
@@ -39,6 +42,8 @@ class Site:
     recipe: Recipe
     began: str  # the journal's token: a place can see another conversion
     strict: bool = False
+    threads: int = 1  # for a sample that is built, by each of those that build
+    memory: int | None = None  # likewise, in bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,11 +110,44 @@ class Workplace:
             strict=site.strict,
         )
 
-    def commit(self, data: memoryview, receipt: Receipt) -> Done:
-        """Write the shard, then its receipt; the memory it lies in is free for another then."""
+    @cached_property
+    def _samples(self) -> dict[str, Sample]:
+        return {sample.path: sample for sample in self.plan.samples}
+
+    def builds(self, task: Task) -> bool:
+        """Tell whether a task is a sample with groups of its own."""
+        return task.image in self._samples
+
+    def build(self, task: Task) -> Done:
+        """Build a sample: its objects are written as they come, its receipt last."""
+        site = self.site
+        bench = Bench(
+            self._samples[task.image],
+            site.recipe,
+            site.sources,
+            self.journal,
+            codec=self.plan.choices.codec,
+            workers=site.threads,
+            memory=site.memory,
+            strict=site.strict,
+        )
+        with self._spaced():
+            receipt = bench.built(task)
+            if self.journal.token() != site.began:
+                raise _gone(site)
+            self.journal.add_sample(receipt)
+        return Done(
+            task=task,
+            bytes_read=receipt.bytes_read,
+            bytes_written=sum(one.size for one in receipt.objects),
+            quarantined=len(receipt.quarantined),
+        )
+
+    @contextmanager
+    def _spaced(self) -> Iterator[None]:
+        """Say that a disk is full where that is what went wrong."""
         try:
-            self.site.store.put(f"{receipt.task.image}/{receipt.digest.key}", data)
-            self.journal.add(receipt)
+            yield
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StoreError(
@@ -117,6 +155,12 @@ class Workplace:
                     "make room and run the same line again."
                 ) from error
             raise
+
+    def commit(self, data: memoryview, receipt: Receipt) -> Done:
+        """Write the shard, then its receipt; the memory it lies in is free for another then."""
+        with self._spaced():
+            self.site.store.put(f"{receipt.task.image}/{receipt.digest.key}", data)
+            self.journal.add(receipt)
         self._rooms.put(memoryview(data.obj))
         return Done(
             task=receipt.task,
@@ -144,6 +188,8 @@ def _gone(site: Site) -> StoreError:
 def work(site: Site, task: Task) -> Done:
     """Do one task, in any process; doing it twice writes the same bytes."""
     place = _opened(site)
+    if place.builds(task):
+        return place.build(task)
     data, receipt = place.fill(task)
     if place.journal.token() != site.began:  # a worker can outlive the call that it works for
         raise _gone(site)
@@ -171,10 +217,10 @@ def in_flight(plan: Plan, workers: int, memory: int | None) -> int:
     UsageError
         Where the memory allowed does not hold one task; the message gives the least figure.
     """
-    most = workers + 2
+    most = min(workers, TOGETHER) if plan.samples else workers + 2
     if memory is None:
         return most
-    one, base = max((need(image) for image in plan.images), default=0), resident()
+    one, base = max([need(image) for image in plan.images] or [LEAST]), resident()
     if memory < base + one:
         least = -(-(base + one) // 10**6)
         raise UsageError(f"--memory {memory // 10**6}MB does not hold one task: at least {least}MB are needed.")
@@ -218,8 +264,9 @@ def _in_threads(
     place: Workplace, tasks: Sequence[Task], pool: Executor, disk: Executor, *, feed: bool
 ) -> Iterator[Future[Done]]:
     """Submit a task each time the next future is asked for; a sequential source is read here, by one reader."""
-    for task in _in_order(place, tasks) if feed else tasks:
-        content = list(blobs(task, place.rows(task.image), place.site.sources)) if feed else None
+    for task in _in_order(place, tasks) if feed and not place.plan.samples else tasks:
+        feeds = feed and not place.builds(task)
+        content = list(blobs(task, place.rows(task.image), place.site.sources)) if feeds else None
         result: Future[Done] = Future()
         pool.submit(_fill_then_commit, place, task, content, disk, result)
         yield result
@@ -241,6 +288,9 @@ def _fill_then_commit(
     if not result.set_running_or_notify_cancel():
         return
     try:
+        if place.builds(task):
+            result.set_result(place.build(task))
+            return
         data, receipt = place.fill(task, content)
         disk.submit(_commit, place, data, receipt, result)
     except BaseException as error:  # noqa: BLE001  (whatever it is, the future carries it to the main thread)

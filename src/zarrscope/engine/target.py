@@ -184,7 +184,8 @@ def refuse_clash(target: Storage, planned: Plan, before: Record | None) -> None:
     if before.recipe != planned.recipe:
         raise StoreError(f"{target.url} holds {before.recipe} data; {planned.recipe} needs a store of its own.")
     there = {element.path for element in before.elements}
-    clash = [image.path for image in planned.images if image.path in there]
+    paths = [*(image.path for image in planned.images), *(sample.path for sample in planned.samples)]
+    clash = [path for path in paths if path in there]
     if clash:
         raise StoreError(f"{target.url} holds {', '.join(clash)} already. Give another place, or pass --overwrite.")
 
@@ -192,7 +193,8 @@ def refuse_clash(target: Storage, planned: Plan, before: Record | None) -> None:
 def announce(target: Storage, planned: Plan, before: Record | None) -> None:
     """Say in the record of a finished store what is to come, before anything of it is written."""
     if before is not None:
-        target.put(ROOT, root_document(replace(before, pending=tuple(image.path for image in planned.images))))
+        pending = (*(image.path for image in planned.images), *(sample.path for sample in planned.samples))
+        target.put(ROOT, root_document(replace(before, pending=pending)))
 
 
 def withdraw(target: Storage, before: Record) -> Record:

@@ -137,10 +137,35 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """One member of a sample: what it is to it, which source it lies in, and where."""
+
+    role: str
+    source: int
+    member: Member
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """Declares one sample that has groups of its own, as a slide or a cell does; no contents.
+
+    ``path`` is the group below which everything of it lies, ``name`` what people call it; ``obs`` is what names and
+    shared members tell of it before any of its own is read.
+    """
+
+    path: str
+    name: str
+    role: str
+    pieces: tuple[Piece, ...]
+    obs: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSet:
     """How images make samples: by row, or through a column that holds the row of the other image.
 
-    The first image leads: a sample is one of its rows, and its table is the catalogue.
+    The first image leads: a sample is one of its rows, and its table is the catalogue. Without images the samples are
+    those of the layout that have groups of their own, and the table of this name is the catalogue.
 
     Parameters
     ----------
@@ -167,13 +192,16 @@ _PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 class Layout:
     """The whole declaration of a dataset, without I/O; validated at birth, all problems at once.
 
-    ``ignored`` counts members that a rule leaves aside; ``quarantined`` are members that have no row at all;
-    ``findings`` is what a user should know and the record keeps.
+    ``samples`` have groups of their own, ``shared`` are the members that tell of all of them. ``ignored`` counts
+    members that a rule leaves aside; ``quarantined`` are members that have no row at all; ``findings`` is what a user
+    should know and the record keeps.
     """
 
-    images: tuple[Image, ...]
-    tables: tuple[Table, ...]
-    parts: tuple[Parts, ...]
+    images: tuple[Image, ...] = ()
+    tables: tuple[Table, ...] = ()
+    parts: tuple[Parts, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    shared: tuple[Piece, ...] = ()
     sets: tuple[SampleSet, ...] = ()
     ignored: int = 0
     left_out: int = 0
@@ -218,7 +246,8 @@ def _layout_problems(layout: Layout) -> Iterator[Problem]:
 
 def _paths(layout: Layout) -> Iterator[Problem]:
     seen: dict[str, str] = {}
-    for path in (*(image.path for image in layout.images), *(table.path for table in layout.tables)):
+    images, tables, samples = layout.images, layout.tables, layout.samples
+    for path in [*(one.path for one in images), *(one.path for one in tables), *(one.path for one in samples)]:
         if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
             yield _wrong(path, "a group name keeps to letters, digits, '.', '_' and '-'")
         if path.casefold() in seen:

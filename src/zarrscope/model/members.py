@@ -123,6 +123,17 @@ class Index:
     salvaged: bool = False
 
 
+class Content(Protocol):
+    """The bytes of one member, read at a place; moving forwards is never slow. Safe from any thread."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Read ``length`` bytes from ``offset``; fewer only at the end."""
+
+
 class Source(Protocol):
     """A pile of members: a folder, a tar, a zip, a tar inside a zip. Safe to use from several threads."""
 
@@ -162,4 +173,13 @@ class Source(Protocol):
         """Give the content of each member in the order asked for, or why it can't be had.
 
         Members that lie side by side come with one read. A sequential source wants increasing offsets.
+        """
+
+    def open(self, member: Member) -> Content:
+        """Give the content of one member of any size, to be read piece by piece.
+
+        Raises
+        ------
+        DecodeError
+            Where it can't be had.
         """

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from zarrscope.errors import Problem
-from zarrscope.model.layout import Image, SampleSet, Table
+from zarrscope.model.layout import Image, Piece, Sample, SampleSet, Table
 from zarrscope.model.members import Scalar
 
 
@@ -45,7 +45,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One shard to fill: rows ``start`` to ``stop`` of ``image``. Small, picklable, idempotent."""
+    """One shard to fill: rows ``start`` to ``stop`` of ``image``. Small, picklable, idempotent.
+
+    A sample with groups of its own is one task, and ``image`` its path.
+    """
 
     image: str
     shard: int
@@ -95,6 +98,8 @@ class Plan:
     tasks: tuple[Task, ...]
     counts: Counts
     codecs: Mapping[str, str]
+    samples: tuple[Sample, ...] = ()
+    shared: tuple[Piece, ...] = ()  # members that tell of all samples
     quarantined: tuple[Problem, ...] = ()
     findings: tuple[Problem, ...] = ()
     estimate: Estimate | None = None
@@ -163,6 +168,33 @@ class Receipt:
     member_digests: bytes
     pixel_digests: bytes
     statistics: Mapping[str, Statistics]
+    quarantined: tuple[Problem, ...] = ()
+    bytes_read: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleReceipt:
+    """The proof of one sample that has groups of its own, and its row of the catalogue.
+
+    Parameters
+    ----------
+    objects
+        Every object below the sample's path, in the order of their keys.
+    holds
+        The groups that it has, by their names below its path.
+    columns
+        What is known of it now; ``ok`` and ``reason`` among them.
+    member_digests
+        XXH3-128 of each of its pieces, 16 bytes each, end to end; zeros where a piece can't be read.
+    quarantined
+        Pieces that could not be taken, each with its reason.
+    """
+
+    task: Task
+    objects: tuple[Digest, ...]
+    holds: tuple[str, ...]
+    columns: Mapping[str, Scalar]
+    member_digests: bytes
     quarantined: tuple[Problem, ...] = ()
     bytes_read: int = 0
 

@@ -10,18 +10,24 @@ exactly as ours do.
 from zarrscope.recipe.catalog import Catalog, Decoded, Recipe, scan
 from zarrscope.recipe.choice import GROUP, choose, known
 from zarrscope.recipe.described import RESERVED, Described, Fields, Obs, column_name, flatten
+from zarrscope.recipe.desk import Built, Collected, Desk, Put, Told
 from zarrscope.recipe.stacks import Stack, arrange, shard_rows, stack
 
 __all__ = [
     "GROUP",
     "RESERVED",
+    "Built",
     "Catalog",
+    "Collected",
     "Decoded",
     "Described",
+    "Desk",
     "Fields",
     "Obs",
+    "Put",
     "Recipe",
     "Stack",
+    "Told",
     "arrange",
     "choose",
     "column_name",

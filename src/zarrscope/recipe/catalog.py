@@ -12,10 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from zarrscope.errors import DecodeError, Problem, SourceError
-from zarrscope.model import Index, Integers, Layout, Members, Scalar, Source, Strings, strings
+from zarrscope.model import Content, Index, Integers, Layout, Members, Piece, Scalar, Source, Strings, strings
 from zarrscope.recipe.described import Describe, Described, Fields, flatten
+from zarrscope.recipe.desk import Built, Collected, Desk
 
 type Decoded = tuple[npt.NDArray[Any], Fields]
+
+
+def _no_decode(_: memoryview) -> Decoded:
+    raise DecodeError("this recipe decodes no members by themselves.")
+
 
 _PEEKS = 64  # members tried before a stack is given up as undecodable
 
@@ -37,7 +43,14 @@ class Recipe:
     layout
         Catalog -> Layout.
     decode
-        Bytes of one member -> pixels and fields. Raises :class:`DecodeError`.
+        Bytes of one member -> pixels and fields. Raises :class:`DecodeError`. Not needed by a recipe that builds.
+    build
+        For samples with groups of their own: desk -> what came of one sample.
+    look
+        For such a recipe: raises :class:`DecodeError` where a member, of which only the beginning should be read, is
+        none of its own.
+    collect
+        For such a recipe: what the store holds of all samples -> further tables by path, written at the end.
     describe
         Fields of one member -> plain values by column name; called once for members that share an object of fields.
     tabulate
@@ -51,7 +64,10 @@ class Recipe:
     title: str
     pattern: str
     layout: Callable[[Catalog], Layout]
-    decode: Callable[[memoryview], Decoded]
+    decode: Callable[[memoryview], Decoded] = _no_decode
+    build: Callable[[Desk], Built] | None = None
+    look: Callable[[str, Content], None] | None = None
+    collect: Callable[[Collected], Mapping[str, Any]] | None = None
     license: str = "unknown"
     citation: str = "unknown"
     ignored: str = r"(^|.*/)(\.(?!\.?/).*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"
@@ -119,6 +135,20 @@ class Catalog:
             except DecodeError:
                 self._peeked[place] = None
         return self._peeked[place]
+
+    def piece(self, place: int, role: str) -> Piece:
+        """Give one member of the catalog as a piece of a sample."""
+        source, row = int(self.source[place]), int(self.row[place])
+        return Piece(role=role, source=source, member=self.indexes[source].members[row])
+
+    def open(self, place: int) -> Content:
+        """Open one member, to be read piece by piece; raises DecodeError where it can't be had."""
+        source, row = int(self.source[place]), int(self.row[place])
+        reason = self.indexes[source].members.refused.get(row)
+        piece = self.piece(place, "")
+        if reason is not None:
+            raise DecodeError(f"{self.sources[source].url}!/{piece.member.name}: {reason}.")
+        return self.sources[source].open(piece.member)
 
     def kind_of(self, places: Integers) -> tuple[str, tuple[int, ...]]:
         """Tell dtype and shape of most of these members, from some that decode.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 
 import numpy as np
 
 from zarrscope.errors import DecodeError, RecipeError
-from zarrscope.model import Index, Members, Source
+from zarrscope.model import Content, Index, Members, Source
 from zarrscope.recipe.catalog import Recipe
 
 GROUP = "zarrscope.recipes"
@@ -64,6 +64,8 @@ def _share(recipe: Recipe, members: Members, most: int = 1000) -> tuple[int, int
 def _decodes(recipe: Recipe, source: Source, index: Index) -> bool:
     pattern = re.compile(recipe.pattern)
     rows = [row for row in range(min(len(index.members), 4096)) if pattern.fullmatch(str(index.members.names[row]))]
+    if recipe.look is not None:
+        return _looks_right(recipe.look, source, index, rows)
     spread = sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, 16)}) if rows else []
     for blob in source.read(index.members.take(np.array(spread, np.int64))):
         try:
@@ -72,4 +74,14 @@ def _decodes(recipe: Recipe, source: Source, index: Index) -> bool:
                 return True
         except DecodeError:
             continue
+    return False
+
+
+def _looks_right(look: Callable[[str, Content], None], source: Source, index: Index, rows: Sequence[int]) -> bool:
+    for row in sorted({rows[int(place)] for place in np.linspace(0, len(rows) - 1, 16)}) if rows else []:
+        try:
+            look(str(index.members.names[row]), source.open(index.members[row]))
+        except DecodeError:
+            continue
+        return True
     return False

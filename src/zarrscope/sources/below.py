@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from zarrscope.errors import DecodeError
-from zarrscope.model import STRING, Index, Members, Source
+from zarrscope.model import STRING, Content, Index, Member, Members, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +67,9 @@ class Below:
     def read(self, members: Members) -> Iterator[memoryview | DecodeError]:
         """Give the content of each member in the order asked for."""
         return self.source.read(members)
+
+    def open(self, member: Member) -> Content:
+        """Give the content of one member, to be read piece by piece."""
+        return self.source.open(
+            member if member.offset is not None else replace(member, name=self.prefix + member.name)
+        )

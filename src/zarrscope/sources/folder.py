@@ -13,8 +13,8 @@ import numpy as np
 import xxhash
 
 from zarrscope.errors import DecodeError, Problem, SourceError
-from zarrscope.model import Index, Members, strings
-from zarrscope.sources.access import attempt, member_error, refusals
+from zarrscope.model import Index, Member, Members, strings
+from zarrscope.sources.access import Section, attempt, member_error, refusals
 from zarrscope.storage import Storage, file_name
 
 
@@ -114,6 +114,27 @@ class FolderSource:
                 yield member_error(self.url, members, row, error.args[0])
             else:
                 yield memoryview(content)
+
+    def open(self, member: Member) -> Section:
+        """Give the content of one file, to be read piece by piece.
+
+        Raises
+        ------
+        DecodeError
+            Where it is no file below this folder, or changed since it was listed.
+        """
+        if not _below(member.name):
+            raise DecodeError(f"{self.url}!/{member.name}: no name of a file below this folder.")
+        blob = self.storage.blob(member.name)
+        try:
+            size = attempt(blob.url, lambda: blob.size)
+        except SourceError as error:
+            raise DecodeError(f"{self.url}!/{member.name}: {str(error).removeprefix(f'{blob.url}: ')}") from None
+        if size != member.size:
+            raise DecodeError(
+                f"{self.url}!/{member.name}: it had {member.size:,} bytes when it was listed, and has {size:,} now."
+            )
+        return Section(blob, 0, size)
 
     def _content(self, name: str, size: int, reason: str) -> bytes:
         """Read a file, or raise ValueError with the reason why not."""

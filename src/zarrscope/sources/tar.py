@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from zarrscope.errors import DecodeError, Problem
-from zarrscope.model import Index, Members
+from zarrscope.model import Index, Member, Members
 from zarrscope.sources.access import BrokenError, Section, member_error, refusals, runs
 from zarrscope.sources.inflate import Inflated
 from zarrscope.sources.walk import walk
@@ -88,6 +88,18 @@ class TarSource:
                     yield chunk[starts[row] - start : stops[row] - start]
                 else:
                     yield member_error(self.url, members, row, why or f"the source ends at byte {start + len(chunk):,}")
+
+    def open(self, member: Member) -> Section:
+        """Give the content of one member, to be read piece by piece.
+
+        Raises
+        ------
+        DecodeError
+            Where the tar is deflated: its members can only be read in order.
+        """
+        if not isinstance(self.data, Section) or member.offset is None:
+            raise DecodeError(f"{self.url}!/{member.name}: it lies in a deflated tar. Unpack the zip around it.")
+        return self.data.part(member.offset, member.size)
 
     def _run(self, start: int, stop: int) -> tuple[memoryview, str]:
         """Read a run of bytes; from a broken stream as many as there are, and why there are no more."""

@@ -14,7 +14,7 @@ import numpy as np
 from isal import isal_zlib
 
 from zarrscope.errors import DecodeError, Problem, SourceError
-from zarrscope.model import Index, Integers, Members
+from zarrscope.model import Index, Integers, Member, Members
 from zarrscope.sources.access import Section, member_error, refusals, runs
 from zarrscope.sources.directory import LOCAL_HEADER, Directory, read_directory
 from zarrscope.sources.inflate import Inflated, inflate
@@ -116,6 +116,24 @@ class ZipSource:
                     yield member_error(self.url, members, place, str(error))
                 else:
                     yield content
+
+    def open(self, member: Member) -> Section | Inflated:
+        """Give the content of one entry, to be read piece by piece.
+
+        Raises
+        ------
+        DecodeError
+            Where it can't be read.
+        """
+        reasons: dict[int, str] = {}
+        rows = self._rows(Members.of([member]), reasons)
+        try:
+            reason = reasons.get(0)
+            if reason is None:
+                return self.content(int(rows[0]))
+        except ValueError as error:
+            reason = str(error)
+        raise DecodeError(f"{self.url}!/{member.name}: {reason}.")
 
     def content(self, row: int) -> Section | Inflated:
         """Give the bytes of one entry as a source's data: a stretch of the zip, or a stream.

@@ -15,7 +15,7 @@ KEYS = 1 << 16
 TOGETHER = 16  # arrays that are counted in one call
 
 
-def _compile(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def jit(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Compile for arrays that may be read-only and at any address, as views of archives are."""
     import numba
 
@@ -42,7 +42,7 @@ def value_kernel() -> Callable[..., Any]:
 
     words = types.Array(types.uint64, 1, "C", readonly=True, aligned=False)
 
-    @_compile([types.void(types.UniTuple(words, TOGETHER), types.uint32[:, ::1])])
+    @jit([types.void(types.UniTuple(words, TOGETHER), types.uint32[:, ::1])])
     def count(arrays: Any, tables: Any) -> None:
         one, key = np.uint32(1), np.uint64(0xFFFF)
         even, odd = np.uint64(0), np.uint64(1)
@@ -65,7 +65,7 @@ def float_kernel() -> Callable[..., Any]:
     arrays = [types.Array(kind, 1, "C", readonly=True, aligned=False) for kind in (types.float32, types.float64)]
     result = types.UniTuple(types.float64, 4)
 
-    @_compile([result(array, types.uint32[::1]) for array in arrays])
+    @jit([result(array, types.uint32[::1]) for array in arrays])
     def count(pixels: Any, table: Any) -> Any:
         low, high, total, squares = np.inf, -np.inf, 0.0, 0.0
         for index in range(pixels.size):
@@ -91,7 +91,7 @@ def integer_kernel() -> Callable[..., Any]:
     arrays = [types.Array(kind, 1, "C", readonly=True, aligned=False) for kind in (types.uint32, types.int32)]
     result = types.Tuple((types.int64, types.int64, types.int64, types.uint64, types.uint64, types.uint64))
 
-    @_compile([result(array, types.uint32[::1]) for array in arrays])
+    @jit([result(array, types.uint32[::1]) for array in arrays])
     def count(pixels: Any, table: Any) -> Any:
         low = high = np.int64(pixels[0])
         total = np.int64(0)

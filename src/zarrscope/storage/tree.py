@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zarrscope.storage.blob import Blob
 from zarrscope.storage.urls import LOCAL_RUN, check_scheme, filesystem_of, local_path, redact
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ class Storage:
     def _remote(self) -> tuple[Any, str]:
         filesystem, path = filesystem_of(self.address, self.options)
         return filesystem, path.rstrip("/")
+
+    def blob(self, key: str) -> Blob:
+        """Give one object, to be read at any place."""
+        if self.root is not None:
+            return Blob(str(self.root / key))
+        return Blob(f"{self.address.rstrip('/')}/{key}", self.options)
 
     def at(self, key: str) -> str:
         """Give the address of an object for messages."""

@@ -1,0 +1,188 @@
+"""From the receipts of samples with groups of their own: the catalogue, further tables, the manifest, the elements.
+
+These tables are of the store as a whole: a conversion that adds samples writes them anew, with the rows of earlier
+conversions, which the journal keeps from the moment it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import xxhash
+
+from zarrscope.engine.columns import Gather
+from zarrscope.engine.journal import Journal
+from zarrscope.engine.tables import Fingerprint, digest_object
+from zarrscope.errors import Problem, StoreError
+from zarrscope.loaders.table import INDEX, Table
+from zarrscope.model import Digest, Piece, Plan, Sample, SampleReceipt, Scalar, Source, strings
+from zarrscope.query import Categories
+from zarrscope.recipe import Collected, Recipe
+from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines
+from zarrscope.storage import Storage
+from zarrscope.writers.table import Columns, TableContent, table_objects
+
+type Row = dict[str, Scalar]
+
+
+class Earlier(msgspec.Struct, frozen=True):
+    """Rows of earlier conversions: of the catalogue, by the samples' names, and of the manifest, by keys."""
+
+    catalogue: dict[str, dict[str, Any]] = {}
+    manifest: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What came of the samples of a conversion, for the record."""
+
+    elements: tuple[Element, ...]
+    dropped: frozenset[str] = frozenset()  # paths of elements that are written anew
+    problems: tuple[Problem, ...] = ()
+    converted: int = 0
+
+
+def earlier_rows(storage: Storage, record: Record | None, name: str) -> bytes:
+    """Pack the rows that a store has of earlier conversions."""
+    if record is None:
+        return msgspec.msgpack.encode(Earlier())
+    return msgspec.msgpack.encode(Earlier(_rows(storage, name), _rows(storage, MANIFEST)))
+
+
+def _rows(storage: Storage, path: str) -> dict[str, Row]:
+    table = Table(storage, path)
+    columns = table.columns([INDEX, *table.names])
+    plain = {name: _plain(column) for name, column in columns.items()}
+    names = plain.pop(INDEX)
+    return {str(one): {name: values[row] for name, values in plain.items()} for row, one in enumerate(names)}
+
+
+def _plain(column: Any) -> list[Scalar]:
+    if isinstance(column, Categories):
+        return [None if code < 0 else str(column.values[code]) for code in column.codes.tolist()]
+    return [None if value != value else value for value in column.tolist()]  # noqa: PLR0124  (only NaN differs)
+
+
+@dataclass(eq=False)
+class Catalogue:
+    """Gathers receipts of samples, and writes what is of the store as a whole."""
+
+    plan: Plan
+    recipe: Recipe
+    sources: Sequence[Source]
+    journal: Journal
+    conversion: int
+    name: str
+    problems: list[Problem] = field(default_factory=list)
+    converted: int = 0
+    elements: list[Element] = field(default_factory=list)
+
+    def write(self, prints: Sequence[Fingerprint], before: Record | None) -> Built:
+        """Write every table; give the elements for the record."""
+        earlier = msgspec.msgpack.decode(self.journal.earlier(), type=Earlier)
+        rows: dict[str, Row] = dict(earlier.catalogue)
+        listed: dict[str, Row] = {key: row for key, row in earlier.manifest.items() if row.get("sample")}
+        for sample in self.plan.samples:
+            receipt = self._receipt(sample)
+            rows[sample.name] = self._take(sample, receipt, prints)
+            listed |= {
+                f"{sample.path}/{one.key}": {"size": one.size, "sha256": one.sha256, "sample": sample.name}
+                for one in (*receipt.objects, *self._plain_groups(sample, receipt))
+            }
+        for piece in self.plan.shared:
+            prints[piece.source].add([(piece.member.name, piece.member.size, self._hash(piece))])
+        storage = self.journal.storage
+        tables: dict[str, TableContent] = {self.name: _frame(rows)}
+        kept = [one for one in (before.elements if before else ()) if one.kind == "sample"]
+        if self.recipe.collect is not None:
+            paths = {one.name: one.path for one in (*kept, *self.elements)}
+            there = tuple((paths[name], name) for name in rows if name in paths)
+            tables |= self.recipe.collect(Collected(samples=there, url=storage.address, options=storage.options))
+        for path, content in tables.items():
+            digests = self._table(path, content)
+            listed |= {f"{path}/{one.key}": {"size": one.size, "sha256": one.sha256} for one in digests}
+        self._table(MANIFEST, _frame(dict(sorted(listed.items()))))
+        return Built(
+            elements=tuple(self.elements),
+            dropped=frozenset((*tables, MANIFEST)),
+            problems=tuple(self.problems),
+            converted=self.converted,
+        )
+
+    def _hash(self, piece: Piece) -> str:
+        content = self.sources[piece.source].open(piece.member)
+        return xxhash.xxh3_128_hexdigest(content.read(0, content.size))
+
+    def _receipt(self, sample: Sample) -> SampleReceipt:
+        task = next(task for task in self.plan.tasks if task.image == sample.path)
+        receipt = self.journal.sample_receipt(task)
+        if receipt is None:
+            raise StoreError(f"{self.journal.storage.at(sample.path)}: the receipt is gone. Run convert again.")
+        return receipt
+
+    def _take(self, sample: Sample, receipt: SampleReceipt, prints: Sequence[Fingerprint]) -> Row:
+        self.problems += receipt.quarantined
+        self.converted += len(sample.pieces) - len(receipt.quarantined)
+        for place, piece in enumerate(sample.pieces):
+            digest = receipt.member_digests[16 * place : 16 * place + 16].hex()
+            prints[piece.source].add([(piece.member.name, piece.member.size, digest)])
+        if receipt.holds:
+            self.elements.append(
+                Element(
+                    path=sample.path,
+                    kind="sample",
+                    role=sample.role,
+                    name=sample.name,
+                    shape=(),
+                    digest=digest_lines((one.key, one.sha256) for one in receipt.objects),
+                    conversion=self.conversion,
+                    source=sample.pieces[0].source,
+                    quarantined=len(receipt.quarantined),
+                    holds=receipt.holds,
+                )
+            )
+        return {"path": sample.path if receipt.holds else None, **sample.obs, **receipt.columns}
+
+    def _plain_groups(self, sample: Sample, receipt: SampleReceipt) -> list[Digest]:
+        """Write the group that holds those of a sample, and all above it."""
+        if not receipt.holds:
+            return []
+        names = sample.path.split("/")
+        for depth in range(1, len(names) + 1):
+            self.journal.storage.put(f"{'/'.join(names[:depth])}/{ROOT}", PLAIN_GROUP)
+        return [digest_object(ROOT, PLAIN_GROUP)]
+
+    def _table(self, path: str, content: TableContent) -> list[Digest]:
+        storage = self.journal.storage
+        objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
+        digests = [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
+        self.elements.append(
+            Element(
+                path=path,
+                kind="table",
+                role=MANIFEST if path == MANIFEST else path,
+                shape=(len(content.index), 0 if content.var_index is None else len(content.var_index)),
+                digest=digest_lines((one.key, one.sha256) for one in digests),
+                conversion=self.conversion,
+            )
+        )
+        return digests
+
+
+def _frame(rows: Mapping[str, Row]) -> TableContent:
+    """Make a table of rows whose columns may differ; the row names become its index."""
+    names = dict.fromkeys(name for row in rows.values() for name in row)
+    build: dict[str, Callable[[], Any]] = {name: _column([row.get(name) for row in rows.values()]) for name in names}
+    return TableContent(index=strings(list(rows)), obs=Columns(build))
+
+
+def _column(values: Iterable[Scalar]) -> Callable[[], Any]:
+    def build() -> Any:
+        gather = Gather()
+        gather.add(list(values))
+        return gather.column()
+
+    return build
