@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Buffer, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
+import numpy as np
 import xxhash
 
 from zarrscope.engine.journal import Journal, Made
@@ -40,7 +42,6 @@ class Bench:
     memory: int | None = None
     strict: bool = False
     _objects: dict[str, Digest] = field(default_factory=dict)
-    _held: list[str] = field(default_factory=list)
     _problems: list[Problem] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
@@ -55,15 +56,16 @@ class Bench:
         contents = dict(self._open())
         columns: Mapping[str, Scalar] = {}
         if self.recipe.build is not None and contents:
-            columns = self.recipe.build(self._desk(contents)).columns
+            columns = _plain(self.recipe.build(self._desk(contents)).columns)
+        holds = tuple(sorted({key.partition("/")[0] for key in self._objects}))
         digests = [self._digest(piece, contents) for piece in self.sample.pieces]
         return SampleReceipt(
             task=task,
             objects=tuple(self._objects[key] for key in sorted(self._objects)),
-            holds=tuple(self._held),
+            holds=holds,
             columns={
                 **columns,
-                "ok": bool(self._held),
+                "ok": bool(holds),
                 "reason": "; ".join(problem.message for problem in self._problems) or None,
             },
             member_digests=b"".join(digests),
@@ -72,7 +74,7 @@ class Bench:
         )
 
     def _desk(self, contents: Mapping[str, Content]) -> Desk:
-        store, path = self.journal.storage, self.sample.path
+        store = self.journal.storage
         return Desk(
             sample=self.sample,
             contents=contents,
@@ -80,7 +82,8 @@ class Bench:
             workers=self.workers,
             memory=self.memory,
             make=self._make,
-            get=lambda key, *span: store.get(f"{path}/{key}", *span),
+            url=store.address,
+            options=store.options,
             note=self._note,
         )
 
@@ -97,12 +100,10 @@ class Bench:
             self._note(role, made.problem)
             return None
         self._objects |= {one.key: one for one in made.objects}
-        self._held.append(part)
         return made.told
 
     def _anew(self, part: str, build: Callable[[Put], Told]) -> Made:
         store, path = self.journal.storage, self.sample.path
-        store.delete(f"{path}/{part}")  # of a conversion that was killed while it made this part
         objects: dict[str, Digest] = {}
 
         def put(key: str, data: Buffer) -> None:
@@ -113,9 +114,10 @@ class Bench:
                 objects[key] = digest
 
         try:
-            told = build(put)
+            told = _plain(build(put))
         except DecodeError as error:
-            store.delete(f"{path}/{part}")
+            for group in {key.partition("/")[0] for key in objects}:
+                store.delete(f"{path}/{group}")
             made = Made(problem=str(error))
         else:
             made = Made(objects=tuple(objects.values()), told=told)
@@ -138,3 +140,9 @@ class Bench:
         for start in range(0, content.size, _STEP):
             state.update(content.read(start, min(_STEP, content.size - start)))
         return state.digest()
+
+
+def _plain(told: Told) -> dict[str, Scalar]:
+    """Turn numpy's scalars into plain ones, and what is no number into a gap."""
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in told.items()}
+    return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in plain.items()}

@@ -20,10 +20,12 @@ from zarrscope.errors import Problem, StoreError
 from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Digest, Piece, Plan, Sample, SampleReceipt, Scalar, Source, strings
 from zarrscope.query import Categories
-from zarrscope.recipe import Collected, Recipe
+from zarrscope.recipe import Collected, Recipe, column_name
 from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines
 from zarrscope.storage import Storage
 from zarrscope.writers.table import Columns, TableContent, table_objects
+
+_OURS = ("ok", "reason")
 
 type Row = dict[str, Scalar]
 
@@ -80,7 +82,7 @@ class Catalogue:
     converted: int = 0
     elements: list[Element] = field(default_factory=list)
 
-    def write(self, prints: Sequence[Fingerprint], before: Record | None) -> Built:
+    def write(self, prints: Sequence[Fingerprint]) -> Built:
         """Write every table; give the elements for the record."""
         earlier = msgspec.msgpack.decode(self.journal.earlier(), type=Earlier)
         rows: dict[str, Row] = dict(earlier.catalogue)
@@ -96,11 +98,8 @@ class Catalogue:
             prints[piece.source].add([(piece.member.name, piece.member.size, self._hash(piece))])
         storage = self.journal.storage
         tables: dict[str, TableContent] = {self.name: _frame(rows)}
-        kept = [one for one in (before.elements if before else ()) if one.kind == "sample"]
         if self.recipe.collect is not None:
-            paths = {one.name: one.path for one in (*kept, *self.elements)}
-            there = tuple((paths[name], name) for name in rows if name in paths)
-            tables |= self.recipe.collect(Collected(samples=there, url=storage.address, options=storage.options))
+            tables |= self.recipe.collect(Collected(rows=rows, url=storage.address, options=storage.options))
         for path, content in tables.items():
             digests = self._table(path, content)
             listed |= {f"{path}/{one.key}": {"size": one.size, "sha256": one.sha256} for one in digests}
@@ -144,7 +143,10 @@ class Catalogue:
                     holds=receipt.holds,
                 )
             )
-        return {"path": sample.path if receipt.holds else None, **sample.obs, **receipt.columns}
+        found = {
+            column_name(name, sample.obs) if name not in _OURS else name: one for name, one in receipt.columns.items()
+        }
+        return {"path": sample.path if receipt.holds else None, **sample.obs, **found}
 
     def _plain_groups(self, sample: Sample, receipt: SampleReceipt) -> list[Digest]:
         """Write the group that holds those of a sample, and all above it."""

@@ -90,7 +90,7 @@ def finish(
         elements += write_elements(gathered, plan, storage, number, owners.pop() if len(owners) == 1 else -1)
     dropped: frozenset[str] = frozenset()
     if plan.samples:
-        built = Catalogue(plan, recipe, sources, journal, number, plan.sets[0].name).write(prints, before)
+        built = Catalogue(plan, recipe, sources, journal, number, plan.sets[0].name).write(prints)
         elements += built.elements
         problems += built.problems
         converted += built.converted + len(plan.shared)

@@ -141,7 +141,7 @@ class Journal:
             made = msgspec.msgpack.decode(_decompress(self.storage.get(f"{_PARTS}/{sample}/{part}")), type=Made)
         except (FileNotFoundError, zstandard.ZstdError, msgspec.DecodeError, MemoryError):
             return None
-        there = dict(self.storage.keys(f"{sample}/{part}"))
+        there = dict(self.storage.keys(sample)) if made.objects else {}
         return made if all(there.get(f"{sample}/{one.key}") == one.size for one in made.objects) else None
 
     def done(self, plan: Plan) -> set[Task]:

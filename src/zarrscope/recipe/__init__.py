@@ -11,6 +11,8 @@ from zarrscope.recipe.catalog import Catalog, Decoded, Recipe, scan
 from zarrscope.recipe.choice import GROUP, choose, known
 from zarrscope.recipe.described import RESERVED, Described, Fields, Obs, column_name, flatten
 from zarrscope.recipe.desk import Built, Collected, Desk, Put, Told
+from zarrscope.recipe.expected import Expect, Expected, Facts, Matrix, Picture
+from zarrscope.recipe.naming import group_name, group_names
 from zarrscope.recipe.stacks import Stack, arrange, shard_rows, stack
 
 __all__ = [
@@ -22,8 +24,13 @@ __all__ = [
     "Decoded",
     "Described",
     "Desk",
+    "Expect",
+    "Expected",
+    "Facts",
     "Fields",
+    "Matrix",
     "Obs",
+    "Picture",
     "Put",
     "Recipe",
     "Stack",
@@ -32,6 +39,8 @@ __all__ = [
     "choose",
     "column_name",
     "flatten",
+    "group_name",
+    "group_names",
     "known",
     "scan",
     "shard_rows",

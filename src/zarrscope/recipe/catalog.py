@@ -15,6 +15,7 @@ from zarrscope.errors import DecodeError, Problem, SourceError
 from zarrscope.model import Content, Index, Integers, Layout, Members, Piece, Scalar, Source, Strings, strings
 from zarrscope.recipe.described import Describe, Described, Fields, flatten
 from zarrscope.recipe.desk import Built, Collected, Desk
+from zarrscope.recipe.expected import Expect
 
 type Decoded = tuple[npt.NDArray[Any], Fields]
 
@@ -51,6 +52,8 @@ class Recipe:
         none of its own.
     collect
         For such a recipe: what the store holds of all samples -> further tables by path, written at the end.
+    expect
+        For such a recipe: what a member promises, by its role, for verify to compare with the store.
     describe
         Fields of one member -> plain values by column name; called once for members that share an object of fields.
     tabulate
@@ -68,6 +71,7 @@ class Recipe:
     build: Callable[[Desk], Built] | None = None
     look: Callable[[str, Content], None] | None = None
     collect: Callable[[Collected], Mapping[str, Any]] | None = None
+    expect: Mapping[str, Expect] = field(default_factory=dict, hash=False)
     license: str = "unknown"
     citation: str = "unknown"
     ignored: str = r"(^|.*/)(\.(?!\.?/).*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"

@@ -29,8 +29,8 @@ class Desk:
         tells, plain values by name. Keys for ``put`` are below the sample's path and begin with the part's name. A
         DecodeError that ``build`` raises quarantines the member of that role: what was put is deleted, and None comes
         back. A part that a killed conversion had finished is not made again.
-    get
-        Gives an object that was put before, by its key below the sample's path: all of it, or a range.
+    url, options
+        The store, for what reads it back.
     note
         ``note(role, message)`` quarantines the member of a role by itself.
     """
@@ -41,7 +41,8 @@ class Desk:
     workers: int
     memory: int | None
     make: Callable[[str, str, Callable[[Put], Told]], Told | None]
-    get: Callable[..., bytes]
+    url: str
+    options: Mapping[str, Any]
     note: Callable[[str, str], None]
 
 
@@ -58,12 +59,12 @@ class Collected:
 
     Parameters
     ----------
-    samples
-        Path and name of each that has groups, in the order of the catalogue.
+    rows
+        The catalogue: by the name of each sample what is known of it, ``path`` among it where it has groups.
     url, options
         The store, for loaders.
     """
 
-    samples: tuple[tuple[str, str], ...]
+    rows: Mapping[str, Told]
     url: str
     options: Mapping[str, Any] = field(default_factory=dict)

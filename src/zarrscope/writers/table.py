@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,15 @@ import numpy.typing as npt
 
 from zarrscope.model import Strings, strings
 from zarrscope.query import Categories
-from zarrscope.writers.codec import Codec, shard_of
+from zarrscope.writers.elements import (
+    Document,
+    Element,
+    array_objects,
+    group_document,
+    group_object,
+    mapping_objects,
+)
 from zarrscope.writers.image import metadata_objects
-
-CHUNK = 1 << 16  # rows a chunk
-SHARD = 1 << 20  # rows an object, at most
-
-_TABLE_CODEC = Codec("zstd", 1)
-_ENCODE = _TABLE_CODEC.encoder()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +72,10 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TableContent:
-    """What goes into one AnnData: ``index`` names its ``n`` rows; every column and ``obsm`` entry has ``n`` too."""
+    """What goes into one AnnData: ``index`` names its ``n`` rows; every column and ``obsm`` entry has ``n`` too.
+
+    ``uns`` is a nested mapping of whatever belongs to the table as a whole: arrays, numbers and texts.
+    """
 
     index: Strings
     obs: Mapping[str, TableColumn]
@@ -80,11 +83,15 @@ class TableContent:
     x: Sparse | None = None
     var_index: Strings | None = None
     var: Mapping[str, TableColumn] = field(default_factory=dict)
+    uns: Mapping[str, Element] = field(default_factory=dict)
 
 
-def table_objects(table: TableContent) -> Iterator[tuple[str, bytes]]:
-    """Give every object of an AnnData group with its key below the group; the group's own document comes last."""
-    documents: dict[str, dict[str, Any]] = {"zarr.json": _group("anndata", "0.1.0")}
+def table_objects(table: TableContent, written: Mapping[str, Document] | None = None) -> Iterator[tuple[str, bytes]]:
+    """Give every object of an AnnData group with its key below the group; the group's own document comes last.
+
+    ``written`` are documents, by their keys, of what was written otherwise: an ``X`` too large to be held.
+    """
+    documents = {"zarr.json": group_document("anndata"), **(written or {})}
     for key, data in _elements(table):
         if key == "zarr.json" or key.endswith("/zarr.json"):
             documents[key] = json.loads(data)
@@ -96,96 +103,30 @@ def table_objects(table: TableContent) -> Iterator[tuple[str, bytes]]:
 def _elements(table: TableContent) -> Iterator[tuple[str, bytes]]:
     yield from _frame("obs", table.index, table.obs)
     yield from _frame("var", strings([]) if table.var_index is None else table.var_index, table.var)
-    for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-        yield _document(name, "dict", "0.1.0")
-    for name, values in table.obsm.items():
-        yield from _array(f"obsm/{name}", values)
+    for name in ("layers", "obsp", "varm", "varp"):
+        yield group_object(name, "dict")
+    yield from mapping_objects("obsm", table.obsm)
+    yield from mapping_objects("uns", table.uns)
     if table.x is not None:
-        yield _document("X", "csr_matrix", "0.1.0", shape=list(table.x.shape))
-        yield from _array("X/data", table.x.data)
-        yield from _array("X/indices", table.x.indices)
-        yield from _array("X/indptr", table.x.indptr)
+        yield group_object("X", "csr_matrix", shape=list(table.x.shape))
+        yield from array_objects("X/data", table.x.data)
+        yield from array_objects("X/indices", table.x.indices)
+        yield from array_objects("X/indptr", table.x.indptr)
 
 
 def _frame(path: str, index: Strings, columns: Mapping[str, TableColumn]) -> Iterator[tuple[str, bytes]]:
-    yield _document(path, "dataframe", "0.2.0", **{"_index": "_index", "column-order": list(columns)})
-    yield from _array(f"{path}/_index", index)
+    yield group_object(path, "dataframe", "0.2.0", **{"_index": "_index", "column-order": list(columns)})
+    yield from array_objects(f"{path}/_index", index)
     for name, column in columns.items():
         at = f"{path}/{name}"
         if isinstance(column, Categories):
-            yield _document(at, "categorical", "0.2.0", ordered=False)
-            yield from _array(f"{at}/codes", column.codes)
-            yield from _array(f"{at}/categories", strings(column.values))
+            yield group_object(at, "categorical", "0.2.0", ordered=False)
+            yield from array_objects(f"{at}/codes", column.codes)
+            yield from array_objects(f"{at}/categories", strings(column.values))
         elif isinstance(column, Nullable):
             kind = "nullable-boolean" if column.values.dtype.kind == "b" else "nullable-integer"
-            yield _document(at, kind, "0.1.0")
-            yield from _array(f"{at}/values", column.values)
-            yield from _array(f"{at}/mask", column.mask)
+            yield group_object(at, kind)
+            yield from array_objects(f"{at}/values", column.values)
+            yield from array_objects(f"{at}/mask", column.mask)
         else:
-            yield from _array(at, column)
-
-
-def _document(path: str, kind: str, version: str, **attributes: object) -> tuple[str, bytes]:
-    return f"{path}/zarr.json", json.dumps(_group(kind, version, **attributes)).encode()
-
-
-def _group(kind: str, version: str, **attributes: object) -> dict[str, Any]:
-    return {
-        "zarr_format": 3,
-        "node_type": "group",
-        "attributes": {"encoding-type": kind, "encoding-version": version, **attributes},
-    }
-
-
-def _array(path: str, values: npt.NDArray[Any]) -> Iterator[tuple[str, bytes]]:
-    """Give the objects of one array: its document, and chunks of rows, in shards where there are many."""
-    rows, rest = len(values), values.shape[1:]
-    chunk = max(1, min(rows, CHUNK))
-    shard = min(-(-rows // CHUNK) * CHUNK, SHARD) if rows > CHUNK else None
-    textual = values.dtype.kind == "T"
-    dtype = "string" if textual else values.dtype.newbyteorder("<").str
-    document = json.loads(_document_of(dtype, len(rest), sharded=shard is not None))
-    document["shape"] = list(values.shape)
-    document["chunk_grid"]["configuration"]["chunk_shape"] = [shard or chunk, *rest]
-    if shard is not None:
-        document["codecs"][0]["configuration"]["chunk_shape"] = [chunk, *rest]
-    document["attributes"] = {"encoding-type": "string-array" if textual else "array", "encoding-version": "0.2.0"}
-    yield f"{path}/zarr.json", json.dumps(document).encode()
-    for number, start in enumerate(range(0, rows, shard or chunk)):
-        some = values[start : start + (shard or chunk)]
-        encoded = _ENCODE([_plain_chunk(some[at : at + chunk], chunk) for at in range(0, len(some), chunk)])
-        key = f"{path}/c/{number}" + "/0" * len(rest)
-        yield key, bytes(encoded[0]) if shard is None else shard_of(encoded, shard // chunk)
-
-
-def _plain_chunk(values: npt.NDArray[Any], rows: int) -> memoryview:
-    """Give the bytes of a chunk before compression; a short one at the end is filled up."""
-    if values.dtype.kind == "T":
-        from numcodecs.vlen import VLenUTF8
-
-        texts = np.full(rows, "", dtype=object)
-        texts[: len(values)] = values
-        return memoryview(VLenUTF8().encode(texts))
-    whole = np.zeros((rows, *values.shape[1:]), values.dtype.newbyteorder("<"))
-    whole[: len(values)] = values
-    return memoryview(whole.tobytes())
-
-
-@cache
-def _document_of(dtype: str, further: int, *, sharded: bool) -> bytes:
-    """Let zarr write the document of such an array; shape and chunks are filled in for each."""
-    import zarr
-    from zarr.storage import MemoryStore
-
-    held: dict[str, Any] = {}
-    ones = (1,) * further
-    zarr.create_array(
-        MemoryStore(held),
-        shape=(2, *ones),
-        dtype=dtype,
-        chunks=(1, *ones),
-        shards=(2, *ones) if sharded else None,
-        compressors=_TABLE_CODEC.zarr(),
-        fill_value="" if dtype == "string" else 0,
-    )
-    return bytes(held["zarr.json"].to_bytes())
+            yield from array_objects(at, column)
