@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -61,32 +62,14 @@ def plan_text(plan: Plan) -> str:
 
     counts = plan.counts
     lines = [f"{plan.recipe}: {', '.join(f'{one.name} ({one.kind}, {size_text(one.size)})' for one in plan.sources)}"]
-    lines += table(
-        [
-            ("image", "samples", "pixels", "type", "chunk", "shard", "shards"),
-            *(
-                (
-                    image.path,
-                    image.shape[0],
-                    " x ".join(map(str, image.row_shape)),
-                    image.dtype,
-                    image.chunks[0],
-                    image.shards[0],
-                    sum(task.image == image.path for task in plan.tasks),
-                )
-                for image in plan.images
-            ),
-        ]
-    )
-    lines.append("  a chunk is what one random read decodes; a shard is one task, one object, one write")
+    lines += _planned_samples(plan) if plan.samples else _planned_images(plan)
     lines.append(
         f"members  {counts.members:,}: {counts.members - counts.ignored - counts.quarantined - counts.left_out:,} to "
         f"convert, {counts.ignored:,} ignored, {counts.quarantined:,} quarantined, {counts.left_out:,} left out"
     )
-    lines.append(f"objects  {objects(plan):,} of images, and some fifty a table")
-    lines.append(
-        f"memory   {size_text(max((need(image) for image in plan.images), default=0))} a task under way, at most"
-    )
+    if plan.images:
+        lines.append(f"objects  {objects(plan):,} of images, and some fifty a table")
+        lines.append(f"memory   {size_text(max(need(image) for image in plan.images))} a task under way, at most")
     if plan.estimate is not None and plan.estimate.sampled:
         one = plan.estimate
         lines.append(
@@ -97,6 +80,32 @@ def plan_text(plan: Plan) -> str:
     lines += [f"{problem.kind}: {problem}" for problem in (*plan.findings, *plan.quarantined)[:10]]
     more = len(plan.findings) + len(plan.quarantined) - 10
     return "\n".join(lines + ([f"... and {more} more"] if more > 0 else []))
+
+
+def _planned_images(plan: Plan) -> list[str]:
+    shards = Counter(task.image for task in plan.tasks)
+    rows: list[tuple[object, ...]] = [("image", "samples", "pixels", "type", "chunk", "shard", "shards")]
+    for image in plan.images:
+        pixels = " x ".join(map(str, image.row_shape))
+        of = (image.shape[0], pixels, image.dtype, image.chunks[0], image.shards[0], shards[image.path])
+        rows.append((image.path, *of))
+    told = "  a chunk is what one random read decodes; a shard is one task, one object, one write"
+    return [*table(rows), told]
+
+
+def _planned_samples(plan: Plan) -> list[str]:
+    """Tell of samples that have groups of their own, by the first part of their paths."""
+    kinds: dict[str, Counter[str]] = {}
+    sizes: Counter[str] = Counter()
+    for sample in plan.samples:
+        kind = sample.path.partition("/")[0]
+        kinds.setdefault(kind, Counter()).update([sample.role, *(piece.role for piece in sample.pieces)])
+        sizes[kind] += sum(piece.member.size for piece in sample.pieces)
+    role = plan.samples[0].role
+    names = list(dict.fromkeys(piece.role for sample in plan.samples for piece in sample.pieces))
+    rows: list[tuple[object, ...]] = [("group", f"{role}s", *(f"with {name}" for name in names), "bytes")]
+    rows += [(kind, of[role], *(of[name] for name in names), size_text(sizes[kind])) for kind, of in kinds.items()]
+    return [*table(rows), f"  each {role} is one task, with groups of its own"]
 
 
 def record_text(record: Record) -> str:

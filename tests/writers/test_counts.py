@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import tracemalloc
 import warnings
@@ -62,7 +63,7 @@ def band_of(names, dense, *, terminated=True):
 def bands(dense, edges=()):
     """Cut a matrix into bands that end at some rows."""
     edges = [0, *sorted(edges), len(dense)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         if stop > start:
             yield band_of([f"spot {row}" for row in range(start, stop)], dense[start:stop])
 
@@ -108,7 +109,7 @@ MATRICES = {
     "no spots": (np.zeros((0, 5)), "int32"),
     "no counts": (np.zeros((7, 5)), "int32"),
     "empty rows and genes": (matrix(30, 20) * (np.arange(30) % 4 == 1)[:, None] * (np.arange(20) % 3 == 1), "int32"),
-    "more genes than seven bits": (matrix(5, 40_000, density=0.001), "int32"),
+    "genes further apart than seven bits, and fourteen": (matrix(5, 40_000, density=0.0002), "int32"),
     "values of more than a byte, and below zero": (matrix(9, 9) * 2**20 - 2**26, "int32"),
     "the largest int32": (np.array([[2**31 - 1, 0], [-(2**31) + 1, 255], [256, 1]]), "int32"),
     "int64": (np.array([[2**31, 0], [2**53 - 1, 3], [-(2**40), 1]]), "int64"),
@@ -121,8 +122,8 @@ MATRICES = {
 @pytest.mark.parametrize(("dense", "dtype"), MATRICES.values(), ids=MATRICES.keys())
 @pytest.mark.parametrize("codec", ["zstd:3", "none"])
 def test_others_read_what_was_given(dense, dtype, codec, tmp_path):
-    """anndata and zarr give back each number, by row and by gene, in the narrowest type, and the statistics fit."""
-    objects, result = write(dense, edges=(3, 8) if len(dense) > 8 else (), codec=Codec.parse(codec), budget=1)
+    """Each number comes back through anndata, by row and by gene, in the narrowest type, and the statistics fit."""
+    objects, result = write(dense, edges=(3, 8) if len(dense) > 8 else (), codec=Codec.parse(codec), budget=300)
     folder = store(tmp_path, objects)
     table = anndata.read_zarr(folder / "counts")
     assert isinstance(table.X, sparse.csr_matrix)
@@ -281,9 +282,7 @@ def test_spots_genes_and_pictures_are_described(tmp_path):
     found = table.uns["spatial"]["GSE1 GSM2"]
     assert np.array_equal(found["images"]["hires"], picture)
     assert np.array_equal(found["images"]["lowres"], picture[::2])
-    assert {
-        name: value if name == "nothing" else value.item() for name, value in found["scalefactors"].items()
-    } == scale
+    assert found["scalefactors"] == scale
     assert found["metadata"]["by"] == "β"
     assert table.uns["genes"].tolist() == ["a", "b"]
     assert zarr.open_array(tmp_path / "counts/uns/spatial/GSE1 GSM2/images/hires", mode="r").chunks == picture.shape
@@ -341,8 +340,7 @@ def test_one_document_holds_those_of_all_below(path, tmp_path):
 def test_memory_does_not_grow_with_the_rows():
     """Ten times the rows take a fifth more at most, though entries no longer fit and are read again and again."""
     rows, genes, keys = 60, 3_000, set()
-    random = np.random.default_rng(0)
-    some = (random.random((rows, genes)) < 0.4) * random.geometric(0.3, (rows, genes))
+    some = (np.arange(genes) % 5 < 2) * np.random.default_rng(0).geometric(0.3, (rows, genes))
     band, objects = band_of([f"spot {row}" for row in range(rows)], some), {}
     entries = len(band.data)
 
@@ -380,8 +378,8 @@ def flip(objects, key):
 
 
 DAMAGE = {
-    "a flipped bit, zstd": ("zstd", flip, "chunk 0: expected a frame"),
-    "a flipped bit, not compressed": ("none", flip, "chunk 1: expected bytes"),
+    "a flipped bit, zstd": ("zstd", flip, "expected a frame"),
+    "a flipped bit, not compressed": ("none", flip, "expected bytes"),
     "a cut index": ("zstd", lambda objects, key: objects[key][:-1], "expected the index"),
     "nothing": ("zstd", lambda objects, key: b"", "expected the index"),  # noqa: ARG005
 }
@@ -426,7 +424,7 @@ def test_what_is_wrong_is_raised(options, error, message):
         "put": objects.__setitem__,
         "get": objects.__getitem__,
         "stream": lambda: bands(matrix(6, 5)),
-        "symbols": strings("abcde"),
+        "symbols": strings(list("abcde")),
         "codec": ZSTD,
         **SMALL,
         **options,

@@ -153,9 +153,8 @@ class _Genes:
                     continue
                 number = self._panels.index(str(panel))
                 held[number] += 1
-                message = self._differ(element, gene, number)
-                if message:
-                    yield Problem(where=self._where, kind="content", message=f"{element.name}: {message}")
+                if differs := self._differ(element, gene, number):
+                    yield Problem(where=self._where, kind="content", message=f"{element.name}: {differs}")
         pairs = np.unique(gene * max(1, len(self._panels)) + self._panel)
         of_gene, of_panel = np.divmod(pairs, max(1, len(self._panels)))
         slides = np.zeros(len(self._symbols), np.int64)

@@ -12,6 +12,7 @@ from collections.abc import Buffer, Iterator, Mapping
 from math import prod
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -76,7 +77,8 @@ def metadata_objects(documents: Mapping[str, dict[str, Any]]) -> Iterator[tuple[
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False).encode()
+    # json's own encoder indents in Python, which took a third of the time that small tables take.
+    return msgspec.json.format(msgspec.json.encode(document, order="sorted"), indent=1)
 
 
 def level_shape(image: Image, level: int) -> tuple[int, ...]:
