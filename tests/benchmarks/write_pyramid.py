@@ -1,14 +1,14 @@
 """One large picture becomes a pyramid on disk: seconds and peak memory, beside what others take for the same picture.
 
-    python tests/benchmarks/write_pyramid.py --peers ENVIRONMENT/bin/python
+    python tests/benchmarks/write_pyramid.py --form deflate --peers ENVIRONMENT/bin/python
     python tests/benchmarks/write_pyramid.py --picture slide.tif --peers ENVIRONMENT/bin/python
 
-Without ``--picture`` one of 12,000 x 12,000 RGB pixels that looks like stained tissue is made and held as an array.
-A picture is read band by band by the reader that its suffix names in ``READERS``. ``--peers`` is the Python of an
-environment that has ngff-zarr, ome-zarr and spatialdata. Each writer is a process of its own; imports are not timed,
-files are in the cache, and zarrscope's shards are synced to the disk as in a conversion (the others' are not). An array
-that is mapped into memory counts to the peak, for all of them. ngff-zarr's bin_shrink gives means of 2 x 2 too;
-ome-zarr-py's resize smooths.
+Without ``--picture`` one of 12,000 x 12,000 RGB pixels that looks like stained tissue is made: tiles of 256 x 256 in
+a TIFF, ``deflate`` or ``jpeg`` (this one needs imagecodecs), or a ``png``. ``--peers`` is the Python of an environment
+that has ngff-zarr, ome-zarr, spatialdata and imagecodecs. Each writer is a process of its own; imports are not timed,
+files are in the cache, and zarrscope's shards are synced to the disk as in a conversion (the others' are not).
+ngff-zarr's bin_shrink gives means of 2 x 2 too; ome-zarr-py's resize smooths. A PNG has no other lazy reader: the
+others get it decoded by Pillow.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,50 +30,26 @@ OURS = ("zarrscope, 1 worker", "zarrscope, 2 workers")
 PEERS = ("ngff-zarr", "ngff-zarr, sharded", "ome-zarr-py", "spatialdata")
 CHUNK, SHARD = 512, 4096
 
-type Bands = tuple[tuple[int, int, int], np.dtype, Iterator[np.ndarray]]
-
-
-def read_array(path: Path) -> Bands:
-    """Give the bands of an array in a file, mapped into memory."""
-    pixels = np.load(path, mmap_mode="r")
-    return pixels.shape, pixels.dtype, (pixels[start : start + 512] for start in range(0, len(pixels), 512))
-
-
-def read_tiff(path: Path) -> Bands:
-    """Give the rows of tiles of the first page, decoded in two threads, 16 MB of the file at a time."""
-    import tifffile
-
-    page = tifffile.TiffFile(path).pages[0]
-    height, width, channels = page.shape
-
-    def rows() -> Iterator[np.ndarray]:
-        tiles = -(-width // page.tilewidth)
-        band = np.empty((page.tilelength, width, channels), page.dtype)
-        for number, (tile, (*_, y, x, _), _) in enumerate(page.segments(maxworkers=2, buffersize=16 << 20), 1):
-            band[:, x : x + page.tilewidth] = tile[0, :, : width - x]
-            if number % tiles == 0:
-                yield band[: min(page.tilelength, height - y)]
-
-    return page.shape, page.dtype, rows()
-
-
-READERS: dict[str, Callable[[Path], Bands]] = {".npy": read_array, ".tif": read_tiff, ".tiff": read_tiff}
+FORMS = ("deflate", "jpeg", "png")
 
 
 def zarrscope(picture: Path, target: Path, workers: int) -> Callable[[], object]:
     """Give what converts the picture with this package."""
     import zarr  # noqa: F401
 
-    from zarrscope.storage import Storage
+    from zarrscope.readers.raster import open_raster
+    from zarrscope.storage import Blob, Storage
     from zarrscope.writers.codec import Codec
     from zarrscope.writers.image import image_objects
     from zarrscope.writers.pyramid import pyramid_image, write_pyramid
 
     def act() -> None:
-        (height, width, channels), dtype, bands = READERS[picture.suffix](picture)
-        image = pyramid_image("picture", height=height, width=width, channels=channels, dtype=dtype)
+        raster = open_raster(Blob(str(picture)))
+        image = pyramid_image(
+            "picture", height=raster.height, width=raster.width, channels=raster.channels, dtype=raster.dtype.name
+        )
         store, codec = Storage(str(target)), Codec.parse("zstd")
-        write_pyramid(image, bands, codec.encoder(), store.put, workers=workers)
+        write_pyramid(image, raster.bands(512, workers=workers), codec.encoder(), store.put, workers=workers)
         for key, data in image_objects(image, codec):
             store.put(key, data)
 
@@ -84,9 +60,11 @@ def lazily(picture: Path) -> object:
     """Give the picture as a dask array ``(c, y, x)``."""
     import dask.array as da
 
-    if picture.suffix == ".npy":
-        pixels = np.load(picture, mmap_mode="r")
-        return da.from_array(pixels, chunks=(2048, 2048, -1), name=False).transpose(2, 0, 1)
+    if picture.suffix == ".png":
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = None
+        return da.from_array(np.asarray(Image.open(picture)), chunks=(2048, 2048, -1), name=False).transpose(2, 0, 1)
     import tifffile
     import zarr
 
@@ -187,10 +165,10 @@ def in_a_process(python: str, name: str, picture: Path, scratch: Path | None) ->
     return found
 
 
-def make(path: Path, side: int) -> None:
-    """Save a picture like stained tissue on a bright slide: smooth structures, and grain."""
+def paint(side: int) -> np.ndarray:
+    """Give a picture like stained tissue on a bright slide: smooth structures, and grain."""
     random = np.random.default_rng(0)
-    pixels = np.lib.format.open_memmap(path, "w+", np.uint8, (side, side, 3))
+    pixels = np.empty((side, side, 3), np.uint8)
     x = np.arange(side)
     for start in range(0, side, 500):
         y = np.arange(start, min(start + 500, side))[:, None]
@@ -200,13 +178,29 @@ def make(path: Path, side: int) -> None:
             plane = np.where(tissue, np.where(nuclei, dark, stained + 15 * np.sin((x + y) / 230)), bright)
             grain = random.normal(0, np.where(tissue, 5, 1.2), plane.shape)
             pixels[start : start + len(y), :, channel] = np.clip(plane + grain, 0, 255)
-    pixels.flush()
+    return pixels
+
+
+def make(path: Path, side: int, form: str) -> None:
+    """Write the picture to a file."""
+    pixels = paint(side)
+    if form == "png":
+        from PIL import Image
+
+        Image.fromarray(pixels).save(path, compress_level=1)
+        return
+    import tifffile
+
+    compression = "zlib" if form == "deflate" else form
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), compression=compression, bigtiff=True)
 
 
 def main() -> None:
     """Measure each writer, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--picture", type=Path, help=f"a file that ends in {', '.join(READERS)}")
+    parser.add_argument("--picture", type=Path, help="a TIFF or a PNG")
+    parser.add_argument("--form", choices=FORMS, default="deflate", help="of the picture that is made")
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--side", type=int, default=12_000, help="of the picture that is made")
     parser.add_argument("--peers", help="the Python of an environment that has the other writers")
     parser.add_argument("--runs", type=int, default=3)
@@ -217,10 +211,15 @@ def main() -> None:
     if chosen.one is not None:
         print(json.dumps(measure(chosen.one, chosen.picture, chosen.target)))
         return
+    if chosen.make is not None:
+        make(chosen.make, chosen.side, chosen.form)
+        return
     with tempfile.TemporaryDirectory(dir=chosen.scratch) as folder:
-        picture = chosen.picture or Path(folder) / "picture.npy"
+        picture = chosen.picture or Path(folder) / ("picture.png" if chosen.form == "png" else "picture.tif")
         if chosen.picture is None:
-            make(picture, chosen.side)
+            python = chosen.peers or sys.executable
+            line = [python, __file__, "--make", picture, "--side", str(chosen.side), "--form", chosen.form]
+            subprocess.run(line, check=True)
         print(f"{os.cpu_count()} cores; the best of {chosen.runs}")
         print(f"{'':24}{'seconds':>9}{'peak MB':>9}{'stored MB':>11}{'objects':>9}")
         for name in (*OURS, *(PEERS if chosen.peers else ())):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
-from zarr.storage import LocalStore, WrapperStore
+from zarr.storage import LocalStore, MemoryStore
 
 from zarrscope.conformance import check_table
 from zarrscope.errors import DecodeError, LayoutError, StoreError
@@ -192,9 +192,7 @@ def test_the_bytes_follow_from_the_matrix(dense, edges, budget, workers):
     assert found == expected
     assert again.values == result.values
     if result.nnz:
-        rows = zarr.open_group(
-            zarr.storage.MemoryStore({k: buffer(v) for k, v in found.items()}), path="by_gene", mode="r"
-        )
+        rows = zarr.open_group(MemoryStore({k: buffer(v) for k, v in found.items()}), path="by_gene", mode="r")
         whole = sparse.csc_matrix(tuple(rows[name][:] for name in ("data", "indices", "indptr")), shape=dense.shape)
         assert np.array_equal(whole.toarray(), dense)
 
@@ -301,29 +299,29 @@ def test_anndata_reads_it_lazily(tmp_path):
         assert np.array_equal(lazy[5:9, 2:20].to_memory().X.toarray(), dense[5:9, 2:20])
 
 
-class Counting(WrapperStore):
-    """A folder that notes what is asked of it."""
+class Counting(LocalStore):
+    """A folder that notes each request."""
 
-    asked: list[str] = []  # noqa: RUF012 - one store at a time
+    def __init__(self, root):
+        super().__init__(root, read_only=True)
+        self.asked = []
 
-    async def get(self, key, prototype, byte_range=None):
-        self.asked.append(key)
+    async def get(self, key, prototype=None, byte_range=None):
+        self.asked.append((key, byte_range is None))
         return await super().get(key, prototype, byte_range)
 
 
 def test_a_gene_is_six_requests(tmp_path):
-    """The group's document, a chunk of indptr, and an index and a range of each of two shards."""
+    """The group's document, a chunk of indptr, and the index and a range of a shard of both other arrays."""
     dense = matrix(300, 200)
-    folder = store(tmp_path, write(dense, chunk=1024, shard=4096)[0])
-    watched = Counting(LocalStore(folder / "by_gene", read_only=True))
-    watched.asked.clear()
+    watched = Counting(store(tmp_path, write(dense, chunk=1024, shard=4096)[0]) / "by_gene")
     group = zarr.open_group(watched, mode="r", zarr_format=3, use_consolidated=True)
     start, stop = group["indptr"][20:22].tolist()
     rows, values = group["indices"][start:stop], group["data"][start:stop]
     assert np.array_equal(rows, np.flatnonzero(dense[:, 20]))
     assert np.array_equal(values, dense[rows, 20])
-    assert len(watched.asked) == 6
-    assert watched.asked[0] == "zarr.json"
+    whole, ranges = [("zarr.json", True), ("indptr/c/0", True)], [("indices/c/0", False), ("data/c/0", False)]
+    assert sorted(watched.asked) == sorted(whole + 2 * ranges)
 
 
 @pytest.mark.parametrize("path", ["counts", "by_gene"])
@@ -358,7 +356,8 @@ def test_memory_does_not_grow_with_the_rows():
             strings([str(gene) for gene in range(genes)]),
             codec=ZSTD,
             budget=1 << 20,
-            chunk=entries // 4,
+            workers=1,  # several at once take what they take by chance
+            chunk=entries // 24,
             shard=entries,
         )
         found = tracemalloc.get_traced_memory()[1]
@@ -366,9 +365,9 @@ def test_memory_does_not_grow_with_the_rows():
         return found
 
     peak(1)  # imports and compiles
-    least = peak(4)
-    assert peak(40) < 1.2 * least
-    assert "counts/X/data/c/39" in keys
+    least = peak(6)
+    assert peak(60) < 1.2 * least
+    assert "counts/X/data/c/59" in keys
 
 
 def flip(objects, key):

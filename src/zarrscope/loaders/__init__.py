@@ -12,6 +12,7 @@ _HOMES = {
     "ElementView": "zarrscope.loaders.views",
     "Samples": "zarrscope.loaders.samples",
     "Selection": "zarrscope.loaders.queries",
+    "SlideView": "zarrscope.loaders.slides",
     "ShardedArray": "zarrscope.loaders.shards",
     "Store": "zarrscope.loaders.store",
     "open_store": "zarrscope.loaders.store",

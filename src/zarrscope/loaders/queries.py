@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,21 @@ from zarrscope.errors import QueryError, UsageError
 from zarrscope.loaders.masks import masks
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.sets import SampleSets
+from zarrscope.loaders.table import INDEX
+from zarrscope.loaders.views import ElementView
 from zarrscope.model import Integers
-from zarrscope.query import Expression, parse, unknown_column
+from zarrscope.query import Categories, Expression, parse, unknown_column
 
 if TYPE_CHECKING:
     import pandas as pd
     from xarray import DataArray
 
+type View = Callable[[str], ElementView]
 
-def select(sets: SampleSets, text: str, *, names: Sequence[str] | None, quarantined: bool) -> Selection:
+
+def select(
+    sets: SampleSets, text: str, *, names: Sequence[str] | None, quarantined: bool, view: View | None = None
+) -> Selection:
     """Evaluate an expression over the sets named, or all that have its columns; reads those columns and no others.
 
     Raises
@@ -40,7 +46,7 @@ def select(sets: SampleSets, text: str, *, names: Sequence[str] | None, quaranti
     for name, mask in found.items():
         if mask.any():
             rows[name] = np.flatnonzero(mask if quarantined else mask & sets.sound(sets.get(name)))
-    return Selection(sets, text, {name: held for name, held in rows.items() if len(held)})
+    return Selection(sets, text, {name: held for name, held in rows.items() if len(held)}, view)
 
 
 def _no_set_has(expression: Expression, known: Mapping[str, Sequence[str]]) -> QueryError:
@@ -65,11 +71,30 @@ class Selection:
     rows
         By sample set, ``(k,)`` row numbers of its leading image, ascending. Sets of which nothing was selected are
         left out.
+    view
+        Opens a sample that has groups of its own, by its name.
     """
 
     sets: SampleSets
     expression: str
     rows: Mapping[str, Integers] = field(repr=False)
+    view: View | None = field(default=None, repr=False)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the selected samples: of slides, of cells, of the members that became crops."""
+        found: list[str] = []
+        for name, rows in self.rows.items():
+            index = self.sets.rows(self.sets.get(name)).columns([INDEX])[INDEX]
+            found += [] if isinstance(index, Categories) else index[rows].tolist()
+        return found
+
+    def __iter__(self) -> Iterator[ElementView]:
+        """Open one selected sample after the other, where samples have groups; those quarantined wholly have none."""
+        if self.view is None or any(self.sets.get(name).images for name in self.rows):
+            raise UsageError(f"what {self.expression!r} selected are rows of images: use .samples() or .image().")
+        there = {one.name for one in self.sets.contents.samples}
+        return map(self.view, (name for name in self.names if name in there))
 
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
@@ -94,6 +119,8 @@ class Selection:
 
         chosen = self._set(None) if name is None else self._set_with(name)
         sample_set = self.sets.get(chosen)
+        if not sample_set.images:
+            raise UsageError(f"what {self.expression!r} selected has images of its own: iterate, and open each.")
         linked = next(one for one in sample_set.images if name in (None, one.role, one.path))
         rows = self.sets.linked_rows(sample_set, linked)[self.rows[chosen]]
         element = self.sets.contents.element(linked.path, "image")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrscope.errors import StoreError
+from zarrscope.errors import StoreError, UsageError
 from zarrscope.loaders.contents import Contents, unknown
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.table import INDEX, Table
@@ -80,8 +80,15 @@ class SampleSets:
         return chosen, tuple(one for one in linked if one is not None)
 
     def rows(self, chosen: SampleSet) -> Table:
-        """Open the leading rows of a set."""
-        return self.contents.rows(self._image(chosen.images[0]))
+        """Open the leading rows of a set, or its catalogue where its samples have groups of their own."""
+        return self.contents.rows(self._image(chosen.images[0])) if chosen.images else self._catalogue_of(chosen)
+
+    def _catalogue_of(self, chosen: SampleSet) -> Table:
+        table = self.contents.table(chosen.rows)
+        if len(table) != chosen.length:
+            where = self.contents.storage.at(chosen.rows)
+            raise StoreError(f"{where}: expected {chosen.length:,} rows, one a sample, found {len(table):,}.")
+        return table
 
     def _image(self, linked: Linked) -> Element:
         return self.contents.element(linked.path, "image")
@@ -105,11 +112,9 @@ class SampleSets:
 
     def sound(self, chosen: SampleSet) -> npt.NDArray[np.bool_]:
         """Tell for each sample whether all its images are there and none of its rows is quarantined, ``(n,)``."""
-        sound = np.ones(chosen.length, bool)
+        sound = np.ones(chosen.length, bool) if chosen.images else _ok(self._catalogue_of(chosen), chosen.rows)
         for linked in chosen.images:
-            ok = self.contents.rows(self._image(linked)).columns([OK])[OK]
-            if isinstance(ok, Categories) or ok.dtype.kind != "b":
-                raise StoreError(f"{linked.path}: expected true or false in the column {OK!r} of its rows.")
+            ok = _ok(self.contents.rows(self._image(linked)), linked.path)
             if linked.column is None:
                 sound &= ok
             else:
@@ -128,6 +133,11 @@ class SampleSets:
     ) -> Samples:
         """Make a sequence of samples: all sound ones, all of them, or those of the rows in ``keep``."""
         chosen, linked = self.pair(name, images)
+        if not linked:
+            raise UsageError(
+                f"the samples of {name!r} have groups of their own, of different sizes: open one with "
+                f"store[{next((one.name for one in self.contents.samples), 'name')!r}], or go through a query."
+            )
         if keep is None:
             keep = np.arange(chosen.length) if quarantined else np.flatnonzero(self.sound(chosen))
         arrays = {one.role: self.contents.group(self._image(one)).level().array for one in linked}
@@ -143,9 +153,15 @@ class SampleSets:
     def catalogue(
         self, rows: Mapping[str, Integers] | None = None, columns: Sequence[str] | None = None
     ) -> pd.DataFrame:
-        """Give one row a sample: its set, its row, and the columns of the leading rows, all or those named."""
+        """Give one row a sample: its set, its row, and the columns of the leading rows, all or those named.
+
+        Of a store of samples with groups of their own it is their table, by their names.
+        """
         import pandas as pd
 
+        if len(self.names) == 1 and not self.get(self.names[0]).images:
+            whole = self.own(self.names[0], columns)
+            return whole if rows is None else whole.iloc[rows.get(self.names[0], np.zeros(0, np.int64))]
         named = columns is None or INDEX in columns
         frames = []
         for name in self.names if rows is None else rows:
@@ -160,6 +176,21 @@ class SampleSets:
             frame.insert(1, "row", numbers)
             frames.append(frame)
         return _stacked(frames) if named else _stacked(frames).reset_index(drop=True)
+
+    def own(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Give the table of samples that have groups of their own: one row each, by name."""
+        table = self.rows(self.get(name))
+        frame = table.frame(list(dict.fromkeys([INDEX, *(table.names if columns is None else columns)])))
+        frame.index.name = next((one.role for one in self.contents.samples), None)
+        return frame
+
+
+def _ok(table: Table, where: str) -> npt.NDArray[np.bool_]:
+    """Tell which rows are not quarantined, ``(n,)``."""
+    ok = table.columns([OK])[OK]
+    if isinstance(ok, Categories) or ok.dtype.kind != "b":
+        raise StoreError(f"{where}: expected true or false in the column {OK!r} of its rows.")
+    return np.asarray(ok)
 
 
 def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:

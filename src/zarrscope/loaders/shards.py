@@ -70,7 +70,7 @@ class ShardedArray:
         self._process = os.getpid()
 
     def _parse_codecs(self, codecs: Sequence[Any], where: str) -> None:
-        if not self.shape or len(self.shards) != len(self.shape) or min(self.shards) < 1:
+        if len(self.shards) != len(self.shape) or min(self.shards, default=1) < 1:
             raise StoreError(f"{where}: an array of shape {self.shape} in chunks of {self.shards} can't be read.")
         outer = names(codecs)
         if len(outer) == 1 and outer[0][0] == "sharding_indexed":

@@ -6,22 +6,25 @@ crop is one request for its shard's index and one for its bytes.
 
 from __future__ import annotations
 
-import html
-import json
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-from zarrscope.errors import MissingDataError, StoreError
+from zarrscope.errors import StoreError
 from zarrscope.loaders.contents import Contents, unknown
+from zarrscope.loaders.expressed import GeneReader
+from zarrscope.loaders.listing import as_html, lines
 from zarrscope.loaders.objects import StoredObject
+from zarrscope.loaders.opening import unfinished
 from zarrscope.loaders.queries import Selection, select
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.sets import SampleSets
+from zarrscope.loaders.slides import view
 from zarrscope.loaders.summary import summary
-from zarrscope.loaders.views import ElementView, Opener, below
+from zarrscope.loaders.views import ElementView, Opener
 from zarrscope.query import Values
-from zarrscope.record import JOURNAL, ROOT, Element, Record, parse_root
+from zarrscope.record import ROOT, Element, Record, parse_root
 from zarrscope.storage import Storage
 
 if TYPE_CHECKING:
@@ -54,33 +57,13 @@ def open_store(url: str, *, options: Mapping[str, Any] | None = None) -> Store:
     try:
         record = parse_root(bytes(StoredObject(storage, ROOT).whole()), storage.url)
     except StoreError as error:
-        raise _unfinished(storage) or error from None
+        raise unfinished(storage) or error from None
     if record.pending:
         waiting = ", ".join(record.pending[:10])
         warnings.warn(
             f"{storage.url}: a conversion under way adds or replaces {waiting}; the rest can be read.", stacklevel=2
         )
     return Store(Contents(storage, record))
-
-
-def _unfinished(storage: Storage) -> StoreError | None:
-    try:
-        plan = json.loads(bytes(StoredObject(storage, f"{JOURNAL}/plan.json").whole()))
-        tasks = len(plan["tasks"])
-    except MissingDataError:
-        return (
-            MissingDataError(f"{storage.url} is not a zarrscope store: there is no {ROOT} in it.")
-            if (storage.size(ROOT) is None)
-            else None
-        )
-    except (ValueError, KeyError, TypeError):
-        tasks = 0
-    done = sum(1 for _ in storage.keys(f"{JOURNAL}/receipts"))
-    how_far = f"{done} of {tasks} tasks" if tasks else "its plan can't be read"
-    return StoreError(
-        f"{storage.url} holds an unfinished conversion ({how_far}). "
-        "Run convert again to resume it, or pass --overwrite."
-    )
 
 
 class Store:
@@ -116,12 +99,12 @@ class Store:
 
     @property
     def images(self) -> list[str]:
-        """The paths of all images."""
+        """The paths of all images, those that samples hold among them."""
         return self._contents.paths("image")
 
     @property
     def tables(self) -> list[str]:
-        """The paths of all tables."""
+        """The paths of all tables, those that samples hold among them."""
         return self._contents.paths("table")
 
     def image(self, name: str, *, level: int = 0, chunks: Any = "auto", columns: Sequence[str] = ()) -> DataArray:
@@ -130,7 +113,7 @@ class Store:
         Parameters
         ----------
         name
-            Its path or true name.
+            Its path or true name, or those of a sample that holds one image.
         level
             Of its pyramid, 0 being the finest.
         chunks
@@ -142,7 +125,8 @@ class Store:
         Returns
         -------
         xarray.DataArray
-            Dimensions named as the axes, ``(n, y, x)``; float64 coordinates in physical units for axes that have one.
+            Dimensions named as the axes, ``(n, y, x)`` or ``(c, y, x)``; float64 coordinates in physical units for axes
+            that have one.
         """
         from zarrscope.loaders.pixels import column_coordinates, data_array
 
@@ -159,7 +143,7 @@ class Store:
     @overload
     def table(self, name: str, columns: Sequence[str]) -> pd.DataFrame: ...
     def table(self, name: str, columns: Sequence[str] | None = None) -> AnnData | pd.DataFrame:
-        """Open a table, by its own path or that of the image whose rows it holds.
+        """Open a table, by its own path, that of the image whose rows it holds, or the sample that holds it.
 
         Parameters
         ----------
@@ -176,11 +160,11 @@ class Store:
 
     def _table(self, name: str) -> Element:
         found = self._contents.find(name)
-        if found is not None and found.kind == "image":
+        if found is not None and found.kind == "image" and found.shape:
             found = self._contents.beside(found)
         if found is None:
             raise unknown("table", name, self.tables, self.url)
-        return found
+        return self._contents.element(found.path, "table")
 
     def query(
         self, expression: str, samples: str | Sequence[str] | None = None, *, quarantined: bool = False
@@ -202,7 +186,7 @@ class Store:
             For an unknown column, and for a value that no row has: it lists what there is.
         """
         names = [samples] if isinstance(samples, str) else samples
-        return select(self._sets, expression, names=names, quarantined=quarantined)
+        return select(self._sets, expression, names=names, quarantined=quarantined, view=self.__getitem__)
 
     def samples(
         self, name: str, *, columns: Sequence[str] = (), images: Sequence[str] | None = None, quarantined: bool = False
@@ -224,30 +208,77 @@ class Store:
 
     @property
     def catalogue(self) -> pd.DataFrame:
-        """One row a sample: its set, its row in the leading image, and every column of the leading rows."""
+        """One row a sample: its set, its row in the leading image, and every column of the leading rows.
+
+        Of a store of samples with groups of their own (slides, cells): one row each, by name.
+        """
         return self._sets.catalogue()
 
+    @property
+    def slides(self) -> pd.DataFrame:
+        """One row a slide, by its true name, those wholly quarantined (``ok`` is False) among them."""
+        return self._sets.own("slides")
+
+    def gene(
+        self,
+        symbol: str | Sequence[str],
+        slides: Selection | str | Sequence[str] | None = None,
+        *,
+        sum_duplicates: bool = False,
+    ) -> pd.DataFrame:
+        """Read one gene, or several, of many slides: a row a spot. Only their own entries are read.
+
+        Parameters
+        ----------
+        symbol
+            Exactly as it stands in the files; mouse genes are written as Snap25, human ones as SNAP25.
+        slides
+            A selection, names or paths; by default all slides that have counts.
+        sum_duplicates
+            A symbol may stand in several columns of a slide. By default each has a column of its own, in the order of
+            the file: ``value``, ``value_1``, ... (``SNAP25``, ``SNAP25_1``, ...); here they are added up.
+
+        Returns
+        -------
+        pandas.DataFrame
+            ``slide``, ``spot`` (the row name in ``counts``), ``x`` and ``y`` in pixels of the image, and ``value``, or
+            of several symbols a column each, by its name. NaN where a slide does not measure it, 0 where it does and
+            nothing was counted.
+
+        Raises
+        ------
+        QueryError
+            For a symbol that no slide of the store measures: it names those that come close.
+        MissingDataError
+            For a slide that is not there or has no counts (those of a selection are left out).
+
+        Warns
+        -----
+        UserWarning
+            Where slides do not measure a symbol but one that differs from it by case.
+        """
+        chosen: Sequence[str] | None = [slides] if isinstance(slides, str) else None
+        if isinstance(slides, Selection):
+            chosen = slides.names
+        elif not isinstance(slides, str):
+            chosen = slides
+        there = self._genes.slides(chosen, lenient=isinstance(slides, Selection))
+        return self._genes.read(symbol, there, summed=sum_duplicates)
+
+    @cached_property
+    def _genes(self) -> GeneReader:
+        return GeneReader(self._contents)
+
     def statistics(self, name: str) -> pd.DataFrame:
-        """Give count, mean, std, min, max and percentiles of an image's pixels: a row a class, and ``all``."""
+        """Give count, mean, std, min, max and percentiles of a stack's pixels: a row a class, and ``all``."""
         return summary(self._contents, self._contents.element(name, "image"))
 
     def __getitem__(self, name: str) -> ElementView:
-        """Give a view of one element or of all below a path, by its true name or path."""
-        return ElementView(Opener(self.url, self.image, self.table), name, below(self._contents, name))
+        """Give a view of one element, of all below a path, or of a sample such as a slide, by true name or path."""
+        return view(Opener(self._contents, self.image, self.table), name)
 
     def __repr__(self) -> str:
-        return "\n".join([f"<Store {self.url}: {self.record.title}>", *self._lines()])
+        return "\n  ".join([f"<Store {self.url}: {self.record.title}>", *lines(self.record)])
 
     def _repr_html_(self) -> str:
-        rows = "".join(f"<li><code>{html.escape(line.strip())}</code></li>" for line in self._lines())
-        return f"<b>{html.escape(self.record.title)}</b> <code>{html.escape(self.url)}</code><ul>{rows}</ul>"
-
-    def _lines(self) -> list[str]:
-        shown = [one for one in self.record.elements if one.kind == "image"]
-        lines = [f"  {one.path}  {one.dtype} {one.shape}" for one in shown[:20]]
-        lines += [f"  and {len(shown) - 20} more images"] if len(shown) > 20 else []
-        for one in self.record.samples[:20]:
-            lines.append(f"  samples {one.name!r}: {one.length:,} of {', '.join(each.role for each in one.images)}")
-        if self.record.pending:
-            lines.append(f"  pending: {', '.join(self.record.pending[:10])}")
-        return lines
+        return as_html(self.record, self.url)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zarrscope.errors import StoreError
+from zarrscope.errors import StoreError, UsageError
 from zarrscope.loaders.contents import Contents, unknown
 from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Statistics
@@ -30,9 +30,16 @@ def summary(contents: Contents, image: Element) -> pd.DataFrame:
     ------
     StoreError
         Where the image has no statistics.
+    UsageError
+        Where it is an image of a sample, for which none are kept.
     """
     import pandas as pd
 
+    if not image.shape:
+        raise UsageError(
+            f"{contents.storage.at(image.path)}: of images of samples no histograms are kept. Compute what you need "
+            f"from a coarse level: store[{image.name!r}].image(level=2)."
+        )
     beside = contents.beside(image, STATISTICS)
     if beside is None:
         where = f"{image.path}/{STATISTICS}"

@@ -1,34 +1,26 @@
-"""Tables read column by column: the group's document tells the structure with one request, a column costs one or two.
+"""Tables: the group's document tells the structure with one request, then a column costs one or two.
 
-Follows AnnData's on-disk specification for data frames: arrays, texts, categoricals, and nullable integers, booleans
-and texts. Whole tables go to AnnData's own lazy reader, over a store in which a missing object is an error.
+A whole table is read in one go into memory, or goes to AnnData's own lazy reader over a store in which a missing
+object is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from zarrscope.errors import StoreError
+from zarrscope.loaders.frames import INDEX, Frame
 from zarrscope.loaders.groups import consolidated, read_document
-from zarrscope.loaders.shards import ShardedArray
-from zarrscope.loaders.threads import each
-from zarrscope.query import Categories, Values, unknown_column
 from zarrscope.storage import Storage
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
-INDEX = "index"  # the name under which a table's row names can be asked for like a column
+__all__ = ["INDEX", "Table"]
 
 
-class Table:
-    """One AnnData group: the columns of its ``obs``, read one by one.
+class Table(Frame):
+    """One AnnData group: the columns of its ``obs``, read one by one, and its other arrays.
 
     Parameters
     ----------
@@ -37,121 +29,25 @@ class Table:
     """
 
     def __init__(self, storage: Storage, path: str) -> None:
-        self._storage, self._path = storage, path
-        self._where = storage.at(path)
-        document = read_document(storage, path)
-        self._nodes = consolidated(document)
-        try:
-            frame = self._nodes["obs"]["attributes"]
-            self._index = str(frame["_index"])
-            self.names: tuple[str, ...] = tuple(frame["column-order"])
-        except (KeyError, TypeError):
-            raise StoreError(f"{self._where}: expected an AnnData group with consolidated metadata.") from None
+        super().__init__(storage, path, consolidated(read_document(storage, path)), "obs")
 
-    def __len__(self) -> int:
-        node = self._nodes.get(f"obs/{self._index}", {})
-        if "shape" not in node:
-            node = self._nodes.get(f"obs/{self._index}/values", node)
-        try:
-            return int(node["shape"][0])
-        except (KeyError, TypeError, IndexError):
-            raise StoreError(f"{self._where}: its obs has no index.") from None
+    @property
+    def remote(self) -> bool:
+        """Whether each read is a request."""
+        return self._storage.root is None
 
-    def has(self, name: str) -> bool:
-        """Tell whether there is such a column; ``index`` stands for the row names."""
-        return name in self.names or name in (INDEX, self._index)
+    @property
+    def where(self) -> str:
+        """The table as a user would type it."""
+        return self._where
 
-    def columns(self, names: Sequence[str]) -> dict[str, Values]:
-        """Read columns of ``obs`` for queries: ``(n,)`` arrays, and categories as codes; nothing else is read.
-
-        A missing integer makes its column float with NaN, a missing boolean counts as False.
-        """
-        return {name: _queryable(column) for name, column in self._read(names).items()}
-
-    def frame(self, names: Sequence[str]) -> pd.DataFrame:
-        """Read columns of ``obs`` as a DataFrame, by row number, or by row name if ``index`` is among the names."""
-        import pandas as pd
-
-        read = {name: _for_pandas(column) for name, column in self._read(names).items()}
-        indexed = INDEX in read and INDEX not in self.names
-        index = pd.Index(read.pop(INDEX)) if indexed else pd.RangeIndex(len(self), name="row")
-        return pd.DataFrame(read, index=index, copy=False)
+    @cached_property
+    def var(self) -> Frame:
+        """The data frame ``var``, in the same way."""
+        return Frame(self._storage, self._path, self.nodes, "var")
 
     def lazy(self) -> AnnData:
         """Open the whole table lazily; its ``to_memory()`` reads it."""
         from zarrscope.loaders.strict import open_lazily
 
         return open_lazily(self._storage, self._path)
-
-    def array(self, path: str) -> ShardedArray:
-        """Give one array of the table, such as ``X/data``."""
-        node = self._nodes.get(path)
-        if not isinstance(node, dict) or node.get("node_type") != "array":
-            raise StoreError(f"{self._where}: expected an array {path!r} in this table.")
-        return ShardedArray(self._storage, f"{self._path}/{path}", node)
-
-    def _read(self, names: Sequence[str]) -> dict[str, _Parts]:
-        for name in names:
-            if not self.has(name):
-                raise unknown_column(name, [*self.names, INDEX])
-        found: dict[str, _Parts] = dict.fromkeys(names, _Parts("", {}))
-
-        def read(name: str) -> None:
-            found[name] = self._column(self._index if name == INDEX and INDEX not in self.names else name)
-
-        each(read, list(found), remote=self._storage.root is None)
-        return found
-
-    def _column(self, name: str) -> _Parts:
-        path = f"obs/{name}"
-        node = self._nodes.get(path, {})
-        kind = str(node.get("attributes", {}).get("encoding-type", ""))
-        if kind in ("array", "string-array"):
-            return _Parts(kind, {"values": self.array(path).read(())})
-        if kind == "categorical":
-            parts = {"codes": self.array(f"{path}/codes").read(())}
-            nested = self._column(f"{name}/categories")
-            return _Parts(kind, {**parts, "values": nested.parts["values"]}, bool(node["attributes"].get("ordered")))
-        if kind in ("nullable-integer", "nullable-boolean", "nullable-string-array"):
-            return _Parts(kind, {part: self.array(f"{path}/{part}").read(()) for part in ("values", "mask")})
-        raise StoreError(f"{self._where}: the column {name!r} is stored as {kind!r}, which can't be read here.")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Parts:
-    """A column as stored: how it is encoded, and its arrays."""
-
-    kind: str
-    parts: Mapping[str, npt.NDArray[Any]]
-    ordered: bool = False
-
-
-def _queryable(column: _Parts) -> Values:
-    values = column.parts["values"]
-    if column.kind == "categorical":
-        return Categories(column.parts["codes"], values)
-    mask = column.parts.get("mask")
-    if mask is None or not mask.any():
-        return values
-    if values.dtype.kind == "b":
-        return np.asarray(values & ~mask)
-    if values.dtype.kind == "T":
-        return np.where(mask, "", values)
-    return np.where(mask, np.nan, values.astype(np.float64))
-
-
-def _for_pandas(column: _Parts) -> Any:
-    import pandas as pd
-
-    values = column.parts["values"]
-    held = values.astype(object) if values.dtype.kind == "T" else values
-    if column.kind == "categorical":
-        categories = pd.Index(held, dtype="str" if values.dtype.kind == "T" else None)  # also where there are none
-        return pd.Categorical.from_codes(column.parts["codes"], categories, ordered=column.ordered)
-    if column.kind == "nullable-integer":
-        return pd.arrays.IntegerArray(values, column.parts["mask"])
-    if column.kind == "nullable-boolean":
-        return pd.arrays.BooleanArray(values, column.parts["mask"])
-    if column.kind == "nullable-string-array":
-        held[column.parts["mask"]] = None
-    return pd.array(held, dtype="str") if values.dtype.kind == "T" and len(held) else held

@@ -13,9 +13,11 @@ from zarrscope.storage import Storage
 
 
 def check_documents(target: Storage, record: Record) -> list[Problem]:
-    """Check every group's documents against the rules of its format and against the record."""
+    """Check every image's and table's documents against the rules of its format and against the record."""
     problems: list[Problem] = []
     for element in record.elements:
+        if element.kind == "sample":
+            continue  # its groups are checked beside its row of the catalogue
         where = target.at(element.path)
         try:
             group = read_document(target, element.path)

@@ -64,5 +64,6 @@ class Facts:
 
 
 type Expected = Picture | Matrix | Facts
-# Of one member, by its role among the contents of a sample; raises DecodeError for what a conversion quarantines.
-type Expect = Callable[[Sample, Mapping[str, Content]], Expected]
+# What the member of a role tells, given all members of a sample that can be had; None where there is none of it and
+# nothing to tell. Raises DecodeError, at once or while bands are taken, for what a conversion quarantines.
+type Expect = Callable[[Sample, Mapping[str, Content]], Expected | None]
