@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from zarrscope import convert
-from zarrscope.demo import make_biosr, make_stedfm
+from zarrscope.demo import make_biosr, make_stedfm, make_stimage
 
 SIDE = 40  # pixels of a crop: small enough that a hundred of them convert in a blink
 
@@ -37,4 +37,18 @@ def biosr_store(biosr: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder tree as a store, with several shards a stack. Tests must not change it."""
     store = tmp_path_factory.mktemp("store") / "biosr.zarr"
     convert(biosr, store, shard=16)
+    return store
+
+
+@pytest.fixture(scope="session")
+def stimage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """STimage-1K4M's folder tree, with a picture of every form."""
+    return make_stimage(tmp_path_factory.mktemp("stimage"), slides=7)
+
+
+@pytest.fixture(scope="session")
+def stimage_store(stimage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The slides as a store. Tests must not change it."""
+    store = tmp_path_factory.mktemp("store") / "stimage.zarr"
+    convert(stimage, store)
     return store

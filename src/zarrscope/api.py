@@ -315,7 +315,7 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
     UsageError
         Where the folder is there and not empty, and not left by an earlier demo.
     """
-    from zarrscope.demo import make_biosr, make_stedfm
+    from zarrscope.demo import make_biosr, make_stedfm, make_stimage
 
     home = Path(folder)
     marker = home / ".zarrscope-demo"
@@ -323,16 +323,18 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
         raise UsageError(f"{home} is there already and not empty: give another folder.")
     home.mkdir(parents=True, exist_ok=True)
     marker.touch()
-    say("making STED-FM's six archives and BioSR's folder tree, small but true to form")
-    archives = make_stedfm(home)
-    tree = make_biosr(home)
-    parts = {"stedfm.zarr": (list(archives.values()), "protein"), "biosr.zarr": ([tree], None)}
+    say("making STED-FM's six archives, and the folder trees of BioSR and STimage-1K4M, small but true to form")
+    parts = {
+        "stedfm.zarr": (list(make_stedfm(home).values()), "protein", "subset/normalised"),
+        "biosr.zarr": ([make_biosr(home)], None, "test"),
+        "stimage.zarr": ([make_stimage(home)], "tissue", None),
+    }
     told = []
-    for name, (sources, by) in parts.items():
+    for name, (sources, by, samples) in parts.items():
         store, picture = home / name, home / f"{Path(name).stem}.png"
         record = convert(sources, store, overwrite=store.exists(), say=say)
         say(str(verify(store, sources=sources)))
-        sheet(store, picture, by=by, samples="subset/normalised" if by else "test")
+        sheet(store, picture, by=by, samples=samples)
         told.append(f"{store}: {record.counts.converted} members, a picture in {picture}")
     first = home / "stedfm.zarr"
     look = f"print(zs.open('{first}').query('protein == \\'psd95\\'').image('normalised'))"
@@ -344,5 +346,6 @@ def demonstrate(folder: str | os.PathLike[str], *, say: Say = lambda _: None) ->
             f"  zarrscope verify {first} --read-data",
             f"  zarrscope sheet {home / 'biosr.zarr'} --samples train pairs.png",
             f'  python -c "import zarrscope as zs; {look}"',
+            f"  python -c \"import zarrscope as zs; print(zs.open('{home / 'stimage.zarr'}').slides)\"",
         ]
     )

@@ -6,7 +6,7 @@ Each picture is stretched between its own 1st and 99.8th percentile: intensities
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from zarrscope.errors import QueryError, UsageError
 from zarrscope.loaders.samples import Samples
 from zarrscope.loaders.store import Store
-from zarrscope.query import Categories, Values
+from zarrscope.query import Categories, Values, unknown_column
 
 SIDE = 112  # pixels of one picture on the sheet
 GAP, LABEL = 4, 16
@@ -35,13 +35,49 @@ def draw_sheet(store: Store, out: str, *, by: str | None = None, samples: str | 
     UsageError
         Where there is nothing to draw.
     """
+    if any(one.kind == "sample" for one in store.record.elements):
+        rows = list(_slides(store, by, columns))
+        return _write(_compose(rows), [label for label, _ in rows], out)
     name = samples or _first_with(store, by)
     taken = store.samples(name, columns=[by] if by else [])
     if not len(taken):
         raise UsageError(f"{store.url}: {name!r} has no sample to draw.")
     groups = _groups(taken, by, columns)
     rows = [(label, [_pair(taken[place]) for place in places]) for label, places in groups]
-    _write(_compose(rows), [label for label, _ in rows], out)
+    return _write(_compose(rows), [label for label, _ in rows], out)
+
+
+def _slides(store: Store, by: str | None, columns: int) -> Iterator[tuple[str, list[Picture]]]:
+    """Give the pictures of samples that have groups of their own, by a column of the catalogue or all together."""
+    table = store.catalogue
+    if by is not None and by not in table:
+        raise unknown_column(by, [str(name) for name in table])
+    table = table[table["image_ok"].astype(bool)] if "image_ok" in table else table
+    if not len(table):
+        raise UsageError(f"{store.url}: no sample has a picture to draw.")
+    values = np.array(["" if by is None else str(value) for value in table[by]] if by else [""] * len(table), object)
+    for value in sorted(set(values.tolist()), key=_natural)[:_CLASSES]:
+        here = np.flatnonzero(values == value)
+        most = columns if by is not None else columns * 4
+        chosen = here[np.unique(np.linspace(0, len(here) - 1, most).astype(int))]
+        drawn = [
+            _thumbnail(store, str(path), int(levels) - 1)
+            for path, levels in zip(table["path"].iloc[chosen], table["levels"].iloc[chosen], strict=True)
+        ]
+        for start in range(0, len(drawn), columns):
+            label = f"{value}  ({len(here):,})" if by is not None and not start else ""
+            yield label, drawn[start : start + columns]
+
+
+def _thumbnail(store: Store, path: str, level: int) -> Picture:
+    """Shrink the coarsest level of a picture, by means over blocks; colours stay as they are."""
+    pixels = np.moveaxis(store.image(f"{path}/image", level=level, chunks=None).values, 0, -1).astype(np.float64)
+    step = max(1, -(-max(pixels.shape[:2]) // SIDE))
+    height, width = max(1, pixels.shape[0] // step), max(1, pixels.shape[1] // step)
+    fitting = pixels[: height * step, : width * step] if step > 1 else pixels
+    means = fitting.reshape(height, step, width, step, -1).mean((1, 3)) if step > 1 else fitting
+    shown = means if pixels.max(initial=0) < 256 else means / 257
+    return np.asarray(shown.round() if shown.shape[-1] == 3 else shown[..., 0].round(), np.uint8)
 
 
 def _first_with(store: Store, by: str | None) -> str:
@@ -104,12 +140,15 @@ def _compose(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Picture:
     width = max(picture.shape[1] for _, pictures in rows for picture in pictures)
     label = LABEL if any(text for text, _ in rows) else 0
     most = max(len(pictures) for _, pictures in rows)
-    paper = np.full((GAP + len(rows) * (height + GAP + label), GAP + most * (width + GAP)), _PAPER, np.uint8)
+    size = (GAP + len(rows) * (height + GAP + label), GAP + most * (width + GAP))
+    colours = (3,) if any(picture.ndim == 3 for _, pictures in rows for picture in pictures) else ()
+    paper = np.full((*size, *colours), _PAPER, np.uint8)
     for place, (_, pictures) in enumerate(rows):
         top = GAP + place * (height + GAP + label) + label
         for column, picture in enumerate(pictures):
             left = GAP + column * (width + GAP)
-            paper[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+            placed = picture if picture.ndim == paper.ndim else picture[..., None]
+            paper[top : top + picture.shape[0], left : left + picture.shape[1]] = placed
     return paper
 
 
@@ -121,5 +160,5 @@ def _write(paper: Picture, labels: Sequence[str], out: str) -> None:
         draw = ImageDraw.Draw(image)
         step = (paper.shape[0] - GAP) // len(labels)
         for place, label in enumerate(labels):
-            draw.text((GAP + 2, GAP + place * step), label, fill=_INK)
+            draw.text((GAP + 2, GAP + place * step), label, fill=_INK if image.mode == "L" else (_INK,) * 3)
     image.save(out, format="PNG")

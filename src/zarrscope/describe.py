@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zarrscope.loaders.listing import facts
 from zarrscope.model import Plan
 from zarrscope.record import Record
 
@@ -139,9 +140,21 @@ def info_text(info: Mapping[str, Any]) -> str:
             rows = [names, *([_brief(row[name]) for name in names] for row in image["statistics"])]
             lines += ["  " + line for line in table(rows)]
     for one in info["samples"]:
-        lines.append(f"samples {one['name']!r}: {one['length']:,} of {' + '.join(one['images'])}")
+        lines.append(f"samples {one['name']!r}: {one['length']:,} of {' + '.join(one['images'] or one['holds'])}")
+        lines += _own_groups_lines(one) if "by" in one else []
     lines += [f"{one['kind']}: {one['where']}: {one['message']}" for one in info["findings"][:10]]
     return "\n".join(lines)
+
+
+def _own_groups_lines(samples: Mapping[str, Any]) -> list[str]:
+    """Tell of samples with groups of their own: how many of each kind, what they add up to, what went wrong."""
+    lines = []
+    for column, counts in samples["by"].items():
+        some = [f"{value} {count:,}" for value, count in list(counts.items())[:12]]
+        more = len(counts) - len(some)
+        lines.append(f"  {column}: {', '.join(some)}" + (f" and {more} more" if more else ""))
+    sums = [f"{samples[name]:,} {name}" for name in ("spots", "genes") if samples[name] is not None]
+    return [*lines, f"  {', '.join([*sums, f'{samples["quarantined"]:,} quarantined, wholly or in part'])}"]
 
 
 def _brief(value: object) -> str:
@@ -191,7 +204,12 @@ def describe(store: Store, record: Record) -> dict[str, Any]:
         "counts": msgspec.to_builtins(record.counts),
         "images": images,
         "samples": [
-            {"name": one.name, "length": one.length, "images": [linked.role for linked in one.images]}
+            {
+                "name": one.name,
+                "length": one.length,
+                "images": [linked.role for linked in one.images],
+                **({} if one.images else facts(record, one, store.catalogue)),
+            }
             for one in record.samples
         ],
         "findings": [msgspec.to_builtins(finding) for finding in told],

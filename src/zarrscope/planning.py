@@ -25,7 +25,7 @@ from zarrscope.model import (
     Task,
     strings,
 )
-from zarrscope.query import Expression, parse, unknown_column
+from zarrscope.query import Categories, Expression, Values, parse, unknown_column
 
 type Mask = npt.NDArray[np.bool_]
 
@@ -74,7 +74,7 @@ def _select_samples(layout: Layout, where: str | None, limit: int | None) -> Lay
     """Leave out samples that have groups of their own."""
     chosen = np.ones(len(layout.samples), bool)
     if where is not None:
-        names = list(dict.fromkeys(name for sample in layout.samples for name in sample.obs))
+        names = ["index", *dict.fromkeys(name for sample in layout.samples for name in sample.obs)]
         expression = parse(where)
         for name in expression.columns:
             if name not in names:
@@ -87,15 +87,17 @@ def _select_samples(layout: Layout, where: str | None, limit: int | None) -> Lay
     return replace(layout, samples=kept, left_out=layout.left_out + dropped)
 
 
-def _column(samples: Sequence[Sample], name: str) -> npt.NDArray[Any]:
-    """Give one column of what is known of samples; a gap is NaN or nothing."""
-    values = [sample.obs.get(name) for sample in samples]
+def _column(samples: Sequence[Sample], name: str) -> Values:
+    """Give one column of what is known of samples, or of their names, as a table would: a gap is NaN, False, or -1."""
+    values = [sample.name if name == "index" else sample.obs.get(name) for sample in samples]
     held = [value for value in values if value is not None]
     if all(isinstance(value, bool) for value in held):
         return np.array([bool(value) for value in values])
     if all(isinstance(value, (bool, int, float)) for value in held):
         return np.array([np.nan if value is None else float(value) for value in values])
-    return strings(["" if value is None else str(value) for value in values])
+    texts = sorted({str(value) for value in held})
+    codes = [-1 if value is None else texts.index(str(value)) for value in values]
+    return Categories(np.array(codes, np.int32), strings(texts))
 
 
 def _holding(group: SampleSet, held: Collection[str]) -> SampleSet:

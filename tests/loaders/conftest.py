@@ -10,6 +10,7 @@ import fsspec
 import pytest
 
 from loaders.builder import build
+from loaders.slide_builder import build_slides
 from zarrscope.loaders import open_store
 from zarrscope.storage import Storage
 
@@ -33,11 +34,15 @@ def copy(store_path, tmp_path):
 @pytest.fixture(scope="session")
 def remote_url(store_path):
     """Put the store into fsspec's memory, where it is read as any remote one is."""
+    return in_memory(store_path, "loaders-demo.zarr")
+
+
+def in_memory(store_path, name):
     memory = fsspec.filesystem("memory")
     for path in store_path.rglob("*"):
         if path.is_file():
-            memory.pipe_file(f"/loaders-demo.zarr/{path.relative_to(store_path).as_posix()}", path.read_bytes())
-    return "memory://loaders-demo.zarr"
+            memory.pipe_file(f"/{name}/{path.relative_to(store_path).as_posix()}", path.read_bytes())
+    return f"memory://{name}"
 
 
 @dataclass
@@ -73,3 +78,19 @@ def traffic(monkeypatch):
     for kind in ("get", "size", "keys"):
         monkeypatch.setattr(Storage, kind, counting(kind, getattr(Storage, kind)))
     return counted
+
+
+@pytest.fixture(scope="session")
+def slides_path(tmp_path_factory):
+    return build_slides(tmp_path_factory.mktemp("stores") / "slides.ome.zarr")
+
+
+@pytest.fixture
+def slides(slides_path):
+    return open_store(str(slides_path))
+
+
+@pytest.fixture(scope="session")
+def slides_url(slides_path):
+    """Put the store of slides into fsspec's memory."""
+    return in_memory(slides_path, "slides.zarr")

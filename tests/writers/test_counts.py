@@ -68,11 +68,18 @@ def bands(dense, edges=()):
             yield band_of([f"spot {row}" for row in range(start, stop)], dense[start:stop])
 
 
+class Objects(dict):
+    """What was put, by key; bytes are valid during the call alone."""
+
+    def put(self, key, data):
+        self[key] = bytes(data)
+
+
 def write(dense, *, edges=(), symbols=None, codec=ZSTD, **options):
     """Give what was put, by key, and what is known of it."""
-    objects: dict[str, bytes] = {}
+    objects = Objects()
     result = write_counts(
-        lambda key, data: objects.update({key: bytes(data)}),
+        objects.put,
         objects.__getitem__,
         lambda: bands(dense, edges),
         strings([f"GENE{gene}" for gene in range(dense.shape[1])] if symbols is None else symbols),
@@ -204,7 +211,7 @@ def buffer(data):
 def test_what_fits_is_not_read_again():
     """With memory for all packed entries nothing that was put is asked for; with less it is, several times."""
     asked = []
-    objects: dict[str, bytes] = {}
+    objects = Objects()
 
     def get(key):
         asked.append(key)
@@ -213,7 +220,7 @@ def test_what_fits_is_not_read_again():
     for budget in (1 << 20, 5_000):
         asked.clear()
         write_counts(
-            objects.__setitem__,
+            objects.put,
             get,
             lambda: bands(matrix(60, 50)),
             strings([str(gene) for gene in range(50)]),
@@ -238,9 +245,9 @@ def test_rows_are_asked_for_again_where_a_type_is_too_narrow():
         finally:
             closed.append(len(started))
 
-    objects: dict[str, bytes] = {}
+    objects = Objects()
     result = write_counts(
-        objects.__setitem__, objects.__getitem__, rows, strings([str(gene) for gene in range(7)]), codec=ZSTD, **SMALL
+        objects.put, objects.__getitem__, rows, strings([str(gene) for gene in range(7)]), codec=ZSTD, **SMALL
     )
     assert (started, closed, result.dtype) == ([9, 9], [1, 2], "float64")
 
@@ -387,10 +394,10 @@ DAMAGE = {
 @pytest.mark.parametrize(("codec", "damaged", "message"), DAMAGE.values(), ids=DAMAGE.keys())
 def test_damage_of_what_was_put_is_seen(codec, damaged, message):
     """Rows that are read again are not believed."""
-    objects: dict[str, bytes] = {}
+    objects = Objects()
     with pytest.raises(StoreError, match=message):
         write_counts(
-            objects.__setitem__,
+            objects.put,
             lambda key: damaged(objects, key),
             lambda: bands(matrix(20, 20)),
             strings([str(gene) for gene in range(20)]),
@@ -418,9 +425,9 @@ WRONG = {
 @pytest.mark.parametrize(("options", "error", "message"), WRONG.values(), ids=WRONG.keys())
 def test_what_is_wrong_is_raised(options, error, message):
     """Errors of those who give and take come through; what does not fit is refused."""
-    objects: dict[str, bytes] = {}
+    objects = Objects()
     given = {
-        "put": objects.__setitem__,
+        "put": objects.put,
         "get": objects.__getitem__,
         "stream": lambda: bands(matrix(6, 5)),
         "symbols": strings(list("abcde")),
@@ -438,9 +445,9 @@ def test_a_text_is_converted(tmp_path):
     text = b"".join([b",SNAP25,MBP\n", *(b"spot %d,%d.0,0.0\n" % (row, row % 300) for row in range(1000))])
     content = Bytes(text[:-1])
     header = read_header(content)
-    objects: dict[str, bytes] = {}
+    objects = Objects()
     result = write_counts(
-        objects.__setitem__,
+        objects.put,
         objects.__getitem__,
         lambda: stream(content, header, target_bytes=500),
         header.symbols,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Buffer, Callable, Iterator, Mapping, Sequence
+from collections.abc import Buffer, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -42,7 +42,7 @@ class Bench:
     memory: int | None = None
     strict: bool = False
     _objects: dict[str, Digest] = field(default_factory=dict)
-    _problems: list[Problem] = field(default_factory=list)
+    _problems: dict[str, Problem] = field(default_factory=dict)  # by role
     _lock: Lock = field(default_factory=Lock)
 
     def built(self, task: Task) -> SampleReceipt:
@@ -53,25 +53,27 @@ class Bench:
         DecodeError
             With ``strict``.
         """
-        contents = dict(self._open())
-        columns: Mapping[str, Scalar] = {}
-        if self.recipe.build is not None and contents:
-            columns = _plain(self.recipe.build(self._desk(contents)).columns)
-        holds = tuple(sorted({key.partition("/")[0] for key in self._objects}))
-        digests = [self._digest(piece, contents) for piece in self.sample.pieces]
+        opened = [(piece.role, *self._open(piece)) for piece in self.sample.pieces]
+        contents = {role: content for role, content, _ in opened if content is not None}
+        told = {} if self.recipe.build is None else _plain(self.recipe.build(self._desk(contents)).columns)
+        holds = tuple(sorted(self._groups()))
+        reasons = [told.get("reason"), *(f"{role}: {problem.message}" for role, problem in self._problems.items())]
         return SampleReceipt(
             task=task,
             objects=tuple(self._objects[key] for key in sorted(self._objects)),
             holds=holds,
             columns={
-                **columns,
+                **told,
                 "ok": bool(holds),
-                "reason": "; ".join(problem.message for problem in self._problems) or None,
+                "reason": "; ".join(str(reason) for reason in reasons if reason) or None,
             },
-            member_digests=b"".join(digests),
-            quarantined=tuple(self._problems),
+            member_digests=b"".join(digest for _, _, digest in opened),
+            quarantined=tuple(self._problems.values()),
             bytes_read=sum(content.size for content in contents.values()),
         )
+
+    def _groups(self) -> set[str]:
+        return {key.partition("/")[0] for key in self._objects}
 
     def _desk(self, contents: Mapping[str, Content]) -> Desk:
         store = self.journal.storage
@@ -87,12 +89,20 @@ class Bench:
             note=self._note,
         )
 
-    def _open(self) -> Iterator[tuple[str, Content]]:
-        for piece in self.sample.pieces:
-            try:
-                yield piece.role, self.sources[piece.source].open(piece.member)
-            except DecodeError as error:
-                self._note(piece.role, str(error))
+    def _open(self, piece: Piece) -> tuple[Content | None, bytes]:
+        """Open a member and hash it, from its first byte to its last: that is when a source can tell it is whole."""
+        if piece.refused is not None:
+            self._note(piece.role, f"{piece.refused}.")
+            return None, bytes(16)
+        state = xxhash.xxh3_128()
+        try:
+            content = self.sources[piece.source].open(piece.member)
+            for start in range(0, content.size, _STEP):
+                state.update(content.read(start, min(_STEP, content.size - start)))
+        except DecodeError as error:
+            self._note(piece.role, str(error))
+            return None, bytes(16)
+        return content, state.digest()
 
     def _make(self, part: str, role: str, build: Callable[[Put], Told]) -> Told | None:
         made = self.journal.part(self.sample.path, part) or self._anew(part, build)
@@ -116,13 +126,20 @@ class Bench:
         try:
             told = _plain(build(put))
         except DecodeError as error:
-            for group in {key.partition("/")[0] for key in objects}:
-                store.delete(f"{path}/{group}")
+            self._clear()
             made = Made(problem=str(error))
         else:
             made = Made(objects=tuple(objects.values()), told=told)
         self.journal.add_part(path, part, made)
         return made
+
+    def _clear(self) -> None:
+        """Delete all of the sample that is of no finished part: what was killed here before may have put more."""
+        store, path, finished = self.journal.storage, self.sample.path, self._groups()
+        for group in {key.removeprefix(f"{path}/").partition("/")[0] for key, _ in store.keys(path)} - finished:
+            store.delete(f"{path}/{group}")
+        if not finished:
+            store.delete(path)
 
     def _note(self, role: str, message: str) -> None:
         piece = next(one for one in self.sample.pieces if one.role == role)
@@ -130,16 +147,7 @@ class Bench:
         reason = message.removeprefix(f"{where}: ")
         if self.strict:
             raise DecodeError(f"{where}: {reason}")
-        self._problems.append(Problem(where=where, kind="decode", message=reason))
-
-    def _digest(self, piece: Piece, contents: Mapping[str, Content]) -> bytes:
-        """Hash a member: what was read of it out of order is read once more, in order."""
-        content, state = contents.get(piece.role), xxhash.xxh3_128()
-        if content is None:
-            return bytes(16)
-        for start in range(0, content.size, _STEP):
-            state.update(content.read(start, min(_STEP, content.size - start)))
-        return state.digest()
+        self._problems.setdefault(role, Problem(where=where, kind="decode", message=reason))
 
 
 def _plain(told: Told) -> dict[str, Scalar]:

@@ -16,7 +16,7 @@ from zarrscope.engine.claim import claimed
 from zarrscope.engine.finish import finish, prepare
 from zarrscope.engine.journal import Journal
 from zarrscope.engine.pairing import pair
-from zarrscope.engine.run import LEAST, Site, Workplace, in_flight, resident, run
+from zarrscope.engine.run import LEAST, TOGETHER, Site, Workplace, in_flight, run
 from zarrscope.engine.target import State
 from zarrscope.errors import RecipeError, StoreError
 from zarrscope.model import Choices, Layout, Origin, Parts, Plan, Progress, Source, Task
@@ -143,7 +143,8 @@ def _filled(
     left = [task for task in planned.tasks if task not in done]
     state = _progress(planned, done)
     progress(state)
-    room = None if pace.memory is None else max(LEAST, (pace.memory - resident()) // line.at_once)
+    # By the memory allowed alone: what is too large for it is so whatever the workers, and whatever is held just now.
+    room = None if pace.memory is None else max(LEAST, (pace.memory - LEAST) // TOGETHER)
     threads = 1 if pace.executor is not None else pace.workers
     place = Workplace(Site(target, line.opened, line.recipe, began, pace.strict, threads, room), planned)
     run(place, left, workers=pace.workers, at_once=line.at_once, executor=pace.executor, tell=progress, progress=state)

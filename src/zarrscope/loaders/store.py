@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from zarrscope.errors import StoreError
+from zarrscope.loaders.collection import Collection
 from zarrscope.loaders.contents import Contents, unknown
-from zarrscope.loaders.expressed import GeneReader
 from zarrscope.loaders.listing import as_html, lines
 from zarrscope.loaders.objects import StoredObject
 from zarrscope.loaders.opening import unfinished
 from zarrscope.loaders.queries import Selection, select
 from zarrscope.loaders.samples import Samples
-from zarrscope.loaders.sets import SampleSets
 from zarrscope.loaders.slides import view
 from zarrscope.loaders.summary import summary
 from zarrscope.loaders.views import ElementView, Opener
@@ -66,7 +64,7 @@ def open_store(url: str, *, options: Mapping[str, Any] | None = None) -> Store:
     return Store(Contents(storage, record))
 
 
-class Store:
+class Store(Collection):
     """A finished store. Reads nothing until asked; pickles to its URL and its record.
 
     Parameters
@@ -74,13 +72,6 @@ class Store:
     contents
         The store's elements: see :func:`open_store`.
     """
-
-    def __init__(self, contents: Contents) -> None:
-        self._contents = contents
-        self._sets = SampleSets(contents)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._contents,)
 
     @property
     def record(self) -> Record:
@@ -213,61 +204,6 @@ class Store:
         Of a store of samples with groups of their own (slides, cells): one row each, by name.
         """
         return self._sets.catalogue()
-
-    @property
-    def slides(self) -> pd.DataFrame:
-        """One row a slide, by its true name, those wholly quarantined (``ok`` is False) among them."""
-        return self._sets.own("slides")
-
-    def gene(
-        self,
-        symbol: str | Sequence[str],
-        slides: Selection | str | Sequence[str] | None = None,
-        *,
-        sum_duplicates: bool = False,
-    ) -> pd.DataFrame:
-        """Read one gene, or several, of many slides: a row a spot. Only their own entries are read.
-
-        Parameters
-        ----------
-        symbol
-            Exactly as it stands in the files; mouse genes are written as Snap25, human ones as SNAP25.
-        slides
-            A selection, names or paths; by default all slides that have counts.
-        sum_duplicates
-            A symbol may stand in several columns of a slide. By default each has a column of its own, in the order of
-            the file: ``value``, ``value_1``, ... (``SNAP25``, ``SNAP25_1``, ...); here they are added up.
-
-        Returns
-        -------
-        pandas.DataFrame
-            ``slide``, ``spot`` (the row name in ``counts``), ``x`` and ``y`` in pixels of the image, and ``value``, or
-            of several symbols a column each, by its name. NaN where a slide does not measure it, 0 where it does and
-            nothing was counted.
-
-        Raises
-        ------
-        QueryError
-            For a symbol that no slide of the store measures: it names those that come close.
-        MissingDataError
-            For a slide that is not there or has no counts (those of a selection are left out).
-
-        Warns
-        -----
-        UserWarning
-            Where slides do not measure a symbol but one that differs from it by case.
-        """
-        chosen: Sequence[str] | None = [slides] if isinstance(slides, str) else None
-        if isinstance(slides, Selection):
-            chosen = slides.names
-        elif not isinstance(slides, str):
-            chosen = slides
-        there = self._genes.slides(chosen, lenient=isinstance(slides, Selection))
-        return self._genes.read(symbol, there, summed=sum_duplicates)
-
-    @cached_property
-    def _genes(self) -> GeneReader:
-        return GeneReader(self._contents)
 
     def statistics(self, name: str) -> pd.DataFrame:
         """Give count, mean, std, min, max and percentiles of a stack's pixels: a row a class, and ``all``."""

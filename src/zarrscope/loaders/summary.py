@@ -37,8 +37,8 @@ def summary(contents: Contents, image: Element) -> pd.DataFrame:
 
     if not image.shape:
         raise UsageError(
-            f"{contents.storage.at(image.path)}: of images of samples no histograms are kept. Compute what you need "
-            f"from a coarse level: store[{image.name!r}].image(level=2)."
+            f"{contents.storage.at(image.path)}: histograms are kept of stacks, not of an image of a sample. See the "
+            f"columns of store.catalogue, or compute from a coarse level: store[{image.name!r}].image(level=1)."
         )
     beside = contents.beside(image, STATISTICS)
     if beside is None:

@@ -1,4 +1,4 @@
-"""The xarray engine ``zarrscope``: images of a store as datasets, one at a time or a tree of them.
+"""The xarray engine ``zarrscope``: images of a store as datasets, one at a time or a tree of them, levels and all.
 
 xarray imports every engine's module when it first opens anything, so this one imports nothing else.
 """
@@ -90,28 +90,45 @@ class ZarrscopeBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
-        level: int = 0,
+        level: int | None = None,
         columns: Sequence[str] = (),
         storage_options: Mapping[str, Any] | None = None,
     ) -> dict[str, Dataset]:
-        """Open every image below a group as a dataset, by its path below that group."""
+        """Open every image below a group as a dataset, by its path below that group.
+
+        Parameters
+        ----------
+        group
+            A path, or the true name of a sample such as a slide.
+        level
+            Of pyramids. By default all: a pyramid is a node with a child a level, ``/image/0`` the finest.
+        drop_variables, columns, storage_options
+            As for :meth:`open_dataset`.
+        """
         from xarray import Dataset
 
         store = _open(filename_or_obj, storage_options)
-        prefix = (group or "").strip("/")
+        named = store.record.element((group or "").strip("/"))
+        prefix = named.path if group and named else (group or "").strip("/")
         found = [path for path in store.images if not prefix or path == prefix or path.startswith(f"{prefix}/")]
         if not found:
             raise KeyError(f"{store.url} has no image at or below {prefix!r}; there are {_some(store.images)}.")
         if len(found) > MOST:
+            under = f"{prefix}/" if prefix else ""
+            samples = sum(one.kind == "sample" and one.path.startswith(under) for one in store.record.elements)
             raise ValueError(
-                f"{store.url} has {len(found):,} images below {prefix or 'its root'}, and opening each is a request; "
-                f"pass group= of at most {MOST}, such as {found[0].rpartition('/')[0] or found[0]!r}."
+                f"{store.url} has {len(found):,} images{f' of {samples:,} samples' if samples else ''} below "
+                f"{prefix or 'its root'}, and opening each is a request; pass group= of at most {MOST}, such as "
+                f"{found[0].rpartition('/')[0] or found[0]!r}."
             )
-        opened = {
-            "/" + path.removeprefix(prefix).strip("/"): _dataset(store, path, level, columns, drop_variables)
-            for path in found
-        }
-        return {"/": Dataset(), **opened}
+        opened: dict[str, Dataset] = {"/": Dataset()}
+        for path in found:
+            node = "/" + path.removeprefix(prefix).strip("/")
+            count = len(store[path].levels)
+            for number in range(count) if level is None else (level,):
+                deeper = f"{node.rstrip('/')}/{number}" if level is None and count > 1 else node
+                opened[deeper] = _dataset(store, path, number, columns, drop_variables)
+        return opened
 
     def open_datatree(
         self,
@@ -119,11 +136,11 @@ class ZarrscopeBackend(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
         group: str | None = None,
-        level: int = 0,
+        level: int | None = None,
         columns: Sequence[str] = (),
         storage_options: Mapping[str, Any] | None = None,
     ) -> DataTree:
-        """Open every image below a group as a tree of datasets."""
+        """Open every image below a group as a tree of datasets: see :meth:`open_groups_as_dict`."""
         from xarray import DataTree
 
         opened = self.open_groups_as_dict(

@@ -138,11 +138,12 @@ class Parts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """One member of a sample: what it is to it, which source it lies in, and where."""
+    """One member of a sample: what it is to it, which source it lies in, where, and why it can't be read if so."""
 
     role: str
     source: int
     member: Member
+    refused: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zarrscope.errors import Problem, StoreError
+from zarrscope.errors import Problem, QueryError, StoreError
 from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Integers, Scalar, strings
 from zarrscope.proof.groups import COUNTS, check_groups
@@ -63,6 +63,11 @@ def check_catalogue(target: Storage, record: Record) -> Catalogue:
     return found
 
 
+def pictures_by_digest(rows: Mapping[str, Row]) -> dict[str, str]:
+    """Give the names of samples by the digests of their pictures' pixels."""
+    return {str(row["image_values"]): name for name, row in rows.items() if row.get("image_values") is not None}
+
+
 def _rows(target: Storage, path: str) -> tuple[list[str], list[Row]]:
     table = Table(target, path)
     columns = {name: _plain(column) for name, column in table.columns([INDEX, *table.names]).items()}
@@ -90,6 +95,7 @@ def _compare(target: Storage, name: str, row: Row, element: Element | None) -> I
         told = f"the catalogue says that {name} lies at {row.get('path')}, the record that it lies at {element.path}"
     if told is not None:
         yield Problem(where=where, kind="declaration", message=told)
+        return
     for part in ("image", COUNTS):
         held = element is not None and part in element.holds
         if f"{part}_ok" in row and bool(row[f"{part}_ok"]) != held:
@@ -106,17 +112,12 @@ def _suspicion(name: str, row: Row) -> str:
     return told
 
 
-def check_genes(target: Storage, record: Record, rows: Mapping[str, Row]) -> list[Problem]:
-    """See that each sample's columns are those that the index of genes tells, symbol by symbol."""
-    problems: list[Problem] = []
-    for element in record.elements:
-        if element.kind == "table" and element.role == GENES:
-            try:
-                problems += _Genes(target, element.path).problems(record, rows)
-            except StoreError as error:
-                where = target.at(element.path)
-                problems.append(Problem(where=where, kind="content", message=f"it can't be read: {error}"))
-    return problems
+def check_genes(target: Storage, path: str, record: Record, rows: Mapping[str, Row]) -> list[Problem]:
+    """See that each sample's columns are those that the index of genes at ``path`` tells, symbol by symbol."""
+    try:
+        return list(_Genes(target, path).problems(record, rows))
+    except (StoreError, QueryError) as error:
+        return [Problem(where=target.at(path), kind="content", message=f"it can't be read: {error}")]
 
 
 class _Genes:
@@ -183,7 +184,8 @@ class _Genes:
         entries = np.flatnonzero(self._panel == number)
         columns, symbols = self._column[entries], self._symbols[gene[entries]]
         if not np.array_equal(np.sort(columns), np.arange(len(own))):
-            return f"expected an entry for each of {len(own):,} columns in the index of genes, found {len(columns):,}"
+            distinct = len(np.unique(columns))
+            return f"expected each of {len(own):,} columns once in the index of genes, found {distinct:,} of them"
         differ = np.flatnonzero(own[columns] != symbols)
         if not len(differ):
             return None

@@ -61,8 +61,9 @@ def _group(target: Storage, path: str, nodes: Documents) -> Iterator[Problem]:
     if encoding == "anndata":
         yield from check_table(group, {key: one for key, one in nodes.items() if key}, where)
     elif encoding in _SPARSE:
-        tree = Tree(documents=nodes, where=where)
-        check_element(tree, "", _SPARSE)
+        above, _, name = path.rpartition("/")
+        tree = Tree(documents={f"{name}/{key}".rstrip("/"): one for key, one in nodes.items()}, where=target.at(above))
+        check_element(tree, name, _SPARSE)
         yield from tree.problems
     elif "ome" in attributes:
         arrays = {key: one for key, one in nodes.items() if key and one.get("node_type") == "array"}
@@ -91,7 +92,7 @@ def _levels(target: Storage, path: str, multiscale: Document, arrays: Documents)
         finest = arrays[names[0]]["shape"]
         halved = [-(-size >> number) if space else size for size, space in zip(finest, spatial, strict=True)]
         if arrays[name]["shape"] != halved:
-            message = f"expected the shape {halved}, that of level 0 halved {number} times, found {own['shape']}"
+            message = f"expected the shape {halved}, that of level 0 halved {number} times, found {arrays[name]['shape']}"
             yield Problem(where=where, kind="declaration", message=message)
     finest_scale, finest_place = _transformation(multiscale["datasets"][0])
     for number, dataset in enumerate(multiscale["datasets"]):

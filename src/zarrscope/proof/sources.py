@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -18,6 +18,8 @@ from zarrscope.loaders.shards import ShardedArray
 from zarrscope.loaders.table import Table
 from zarrscope.model import Layout, Parts, Scalar, Source
 from zarrscope.planning import select
+from zarrscope.proof.catalogue import Row
+from zarrscope.proof.members import Again, check_samples
 from zarrscope.query import Categories
 from zarrscope.recipe import Described, Fields, Recipe, column_name, scan
 from zarrscope.record import ROWS, Conversion, Record, SourceRecord
@@ -56,8 +58,12 @@ def check_sources(
     conversion: Conversion,
     given: Sequence[tuple[SourceRecord, Source]],
     recipe: Recipe,
+    rows: Mapping[str, Row],
 ) -> list[Problem]:
-    """Lay the sources of a conversion out again and compare each of their images, row by row, with the store."""
+    """Lay the sources of a conversion out again and compare them with the store: images row by row, and samples.
+
+    ``rows`` is the catalogue of samples that have groups of their own.
+    """
     sources = [source for _, source in given]
     indexes = [source.index(salvage=held.salvaged) for held, source in given]
     layout = recipe.layout(scan(recipe, sources, indexes))
@@ -81,6 +87,17 @@ def check_sources(
             continue
         array = ImageGroup(target, element).level(0).array
         problems += _Comparison(target, layout, image.path, array, sources, recipe, conversion).problems()
+    if layout.samples:
+        again = Again(
+            target=target,
+            record=record,
+            conversion=conversion,
+            layout=layout,
+            given=given,
+            recipe=recipe,
+            rows=rows,
+        )
+        problems += check_samples(again)
     return problems
 
 

@@ -53,7 +53,7 @@ class Recipe:
     collect
         For such a recipe: what the store holds of all samples -> further tables by path, written at the end.
     expect
-        For such a recipe: what a member promises, by its role, for verify to compare with the store.
+        For such a recipe: what each member of a sample promises, for verify to compare with the store.
     describe
         Fields of one member -> plain values by column name; called once for members that share an object of fields.
     tabulate
@@ -71,7 +71,7 @@ class Recipe:
     build: Callable[[Desk], Built] | None = None
     look: Callable[[str, Content], None] | None = None
     collect: Callable[[Collected], Mapping[str, Any]] | None = None
-    expect: Mapping[str, Expect] = field(default_factory=dict, hash=False)
+    expect: Expect | None = None
     license: str = "unknown"
     citation: str = "unknown"
     ignored: str = r"(^|.*/)(\.(?!\.?/).*|README.*|LICENSE.*|__MACOSX/.*|Thumbs\.db)"
@@ -143,16 +143,16 @@ class Catalog:
     def piece(self, place: int, role: str) -> Piece:
         """Give one member of the catalog as a piece of a sample."""
         source, row = int(self.source[place]), int(self.row[place])
-        return Piece(role=role, source=source, member=self.indexes[source].members[row])
+        members = self.indexes[source].members
+        return Piece(role=role, source=source, member=members[row], refused=members.refused.get(row))
 
     def open(self, place: int) -> Content:
         """Open one member, to be read piece by piece; raises DecodeError where it can't be had."""
-        source, row = int(self.source[place]), int(self.row[place])
-        reason = self.indexes[source].members.refused.get(row)
         piece = self.piece(place, "")
-        if reason is not None:
-            raise DecodeError(f"{self.sources[source].url}!/{piece.member.name}: {reason}.")
-        return self.sources[source].open(piece.member)
+        source = self.sources[piece.source]
+        if piece.refused is not None:
+            raise DecodeError(f"{source.url}!/{piece.member.name}: {piece.refused}.")
+        return source.open(piece.member)
 
     def kind_of(self, places: Integers) -> tuple[str, tuple[int, ...]]:
         """Tell dtype and shape of most of these members, from some that decode.

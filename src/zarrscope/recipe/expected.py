@@ -64,6 +64,7 @@ class Facts:
 
 
 type Expected = Picture | Matrix | Facts
-# What the member of a role tells, given all members of a sample that can be had; None where there is none of it and
-# nothing to tell. Raises DecodeError, at once or while bands are taken, for what a conversion quarantines.
-type Expect = Callable[[Sample, Mapping[str, Content]], Expected | None]
+# A sample and those of its members that can be had -> what each role tells, when it is called: None where the sample
+# has no such member and there is nothing to tell. It raises DecodeError, at once or while bands are taken, for what a
+# conversion quarantines.
+type Expect = Callable[[Sample, Mapping[str, Content]], Mapping[str, Callable[[], Expected | None]]]

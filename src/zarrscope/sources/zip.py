@@ -6,6 +6,7 @@ for it would be one read a member.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +16,55 @@ from isal import isal_zlib
 
 from zarrscope.errors import DecodeError, Problem, SourceError
 from zarrscope.model import Index, Integers, Member, Members
-from zarrscope.sources.access import Section, member_error, refusals, runs
+from zarrscope.sources.access import BrokenError, Section, member_error, refusals, runs
 from zarrscope.sources.directory import LOCAL_HEADER, Directory, read_directory
 from zarrscope.sources.inflate import Inflated, inflate
 
 _OVERLAP = "its bytes reach into those of another entry"
+
+
+class Entry:
+    """The content of one entry, read piece by piece; read in order from end to end it is compared with its CRC-32.
+
+    Parameters
+    ----------
+    data
+        Its bytes.
+    where
+        How messages call it.
+    crc
+        The CRC-32 that the directory declares.
+    """
+
+    def __init__(self, data: Section | Inflated, where: str, crc: int) -> None:
+        self._data, self._where, self._crc = data, where, crc
+        self._at, self._sum = 0, 0  # how far it was read in order, and the CRC-32 so far
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return self._data.size
+
+    def read(self, offset: int, length: int) -> memoryview:
+        """Read ``length`` bytes from ``offset``; fewer only at the end.
+
+        Raises
+        ------
+        DecodeError
+            Where the deflated data are corrupt, or all bytes were read and are not those that the zip declares.
+        """
+        try:
+            data = self._data.read(offset, length)
+        except BrokenError as broken:
+            raise DecodeError(f"{self._where}: {broken.found}.") from None
+        with self._lock:
+            if offset != self._at or not len(data):
+                return data
+            self._at, self._sum = offset + len(data), isal_zlib.crc32(data, self._sum)
+            if self._at == self.size and self._sum != self._crc:
+                raise DecodeError(f"{self._where}: its CRC-32 is {self._sum:08x}, but {self._crc:08x} is declared.")
+        return data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +162,7 @@ class ZipSource:
                 else:
                     yield content
 
-    def open(self, member: Member) -> Section | Inflated:
+    def open(self, member: Member) -> Entry:
         """Give the content of one entry, to be read piece by piece.
 
         Raises
@@ -130,7 +175,8 @@ class ZipSource:
         try:
             reason = reasons.get(0)
             if reason is None:
-                return self.content(int(rows[0]))
+                row, where = int(rows[0]), f"{self.url}!/{member.name}"
+                return Entry(self.content(row), where, int(self.directory.crcs[row]))
         except ValueError as error:
             reason = str(error)
         raise DecodeError(f"{self.url}!/{member.name}: {reason}.")

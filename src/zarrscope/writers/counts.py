@@ -93,8 +93,9 @@ def write_counts(
     Parameters
     ----------
     put
-        Called with a key (``counts/X/data/c/0``, ``by_gene/zarr.json``) and its bytes; from several threads at once.
-        Once a key, except where rows had to be asked for again: there the later bytes stand.
+        Called with a key (``counts/X/data/c/0``, ``by_gene/zarr.json``) and its bytes, which are valid during the
+        call; from several threads at once. Once a key, except where rows had to be asked for again: there the later
+        bytes stand.
     get
         Gives the bytes of a key that was put; from several threads at once. Not called where packed entries fit.
     stream

@@ -27,8 +27,8 @@ from zarrscope.writers.vector import Cut, Get, Numbers, Put, Vector
 
 BY_ROW, BY_COLUMN = "counts/X", "by_gene"
 
-_KEPT = 0.4  # of the memory: packed entries
-_BAND = 0.2  # the columns that are written next; the rest is for shards on their way
+_KEPT = 0.3  # of the memory: packed entries
+_BAND = 0.15  # the columns that are written next; the rest is for shards on their way
 
 type Stream = Callable[[], Iterator[Band]]
 
@@ -167,22 +167,38 @@ def _write_columns(
     means: Means, pool: Executor, rows: Rows, passed: _Pass, shape: tuple[int, int]
 ) -> tuple[Form, Numbers]:
     """Write the matrix by column; give the sum of each column too."""
-    given = means.cut, means.put, pool, means.workers
-    indices = Vector(f"{BY_COLUMN}/indices", np.dtype(np.int32), *given)
-    data = Vector(f"{BY_COLUMN}/data", rows.dtype, *given)
-    counts, every = passed.tally.counts, range(shape[1])
-    totals = np.zeros(shape[1], np.int64 if rows.dtype == np.int32 else np.float64)
-    room = int(means.budget * _KEPT) - Log.room(shape[0])
-    for columns in [every] if passed.log is not None else cuts(every, passed.tally.sizes, room):
-        log = passed.log or rows.log(columns, pool, means.workers)
-        for some in cuts(columns, counts * (4 + rows.dtype.itemsize), int(means.budget * _BAND)):
-            row_numbers, values = log.take(some, counts, rows.dtype, totals)
-            indices.add(row_numbers)
-            data.add(values)
-    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    indices.finish()
-    data.finish()
-    return _form(means, BY_COLUMN, "csc_matrix", shape, indptr, indices, data), totals
+    columns = _Columns(means, pool, rows.dtype, passed.tally.counts)
+    if passed.log is not None:
+        columns.add(passed.log)
+    else:
+        room = int(means.budget * _KEPT) - Log.room(shape[0])
+        for some in cuts(range(shape[1]), passed.tally.sizes, room):
+            columns.add(rows.log(some, pool, means.workers))
+    indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(passed.tally.counts)])
+    columns.indices.finish()
+    columns.data.finish()
+    return _form(means, BY_COLUMN, "csc_matrix", shape, indptr, columns.indices, columns.data), columns.totals
+
+
+class _Columns:
+    """The matrix by column while it is written. It holds on to no log, and to no band of columns, behind a call."""
+
+    def __init__(self, means: Means, pool: Executor, dtype: np.dtype[Any], counts: Integers) -> None:
+        given = means.cut, means.put, pool, means.workers
+        self.indices = Vector(f"{BY_COLUMN}/indices", np.dtype(np.int32), *given)
+        self.data = Vector(f"{BY_COLUMN}/data", dtype, *given)
+        self.totals: Numbers = np.zeros(len(counts), np.int64 if dtype == np.int32 else np.float64)
+        self._counts, self._dtype = counts, dtype
+        self._most = int(means.budget * _BAND)
+
+    def add(self, log: Log) -> None:
+        """Write the columns that a log has entries of, which are the next."""
+        for some in cuts(log.genes, self._counts * (4 + self._dtype.itemsize), self._most):
+            self._add(*log.take(some, self._counts, self._dtype, self.totals))
+
+    def _add(self, row_numbers: Numbers, values: Numbers) -> None:
+        self.indices.add(row_numbers)
+        self.data.add(values)
 
 
 def _form(

@@ -5,7 +5,7 @@ gives them out gene by gene: each row has a cursor that moves on with the genes,
 however many bands are made of it. Of a matrix whose entries fit, one log is filled while the rows arrive, and nothing
 is read again. Otherwise one log after the other is filled from the rows as they were written; what each gene takes is
 known by then. A log takes two bytes for most entries, a quarter of what they take as numbers: it is a quarter of the
-passes over the rows. (A slide of 500 million entries takes about 20 within 150 MB.)
+passes over the rows. (500 million entries take 23 within 157 MB.)
 """
 
 from __future__ import annotations

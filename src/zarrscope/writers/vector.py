@@ -20,7 +20,7 @@ import xxhash
 import zstandard
 
 from zarrscope.errors import StoreError
-from zarrscope.writers.codec import ABSENT, Codec, crc32c, shard_of
+from zarrscope.writers.codec import ABSENT, Codec, crc32c
 from zarrscope.writers.elements import Document, array_document
 
 type Put = Callable[[str, Buffer], None]
@@ -37,6 +37,16 @@ class Cut:
     chunk: int
     shard: int
     codec: Codec
+
+    @property
+    def places(self) -> int:
+        """How many chunks a shard has."""
+        return self.shard // self.chunk
+
+    def room(self, dtype: np.dtype[Any]) -> int:
+        """Give the bytes that a shard may take at most: what zstd makes of incompressible chunks, and the index."""
+        size = self.chunk * dtype.itemsize
+        return self.places * (size + size // 128 + 512 + 16) + 4
 
     def document(self, length: int, dtype: np.dtype[Any]) -> Document:
         """Give the document of such an array."""
@@ -55,7 +65,7 @@ class Vector:
     cut
         How it is cut.
     put
-        Called once a shard, in threads of the pool, with bytes that nobody else holds.
+        Called once a shard, in threads of the pool, with bytes that are valid during the call.
     pool, workers
         Where chunks are encoded, and how many threads that are.
     """
@@ -66,11 +76,14 @@ class Vector:
         self._path, self._cut, self._put, self._pool = path, cut, put, pool
         self._encode = cut.codec.encoder()
         self._digest = xxhash.xxh3_128()
-        self._step = cut.chunk * gcd(_TOGETHER, cut.shard // cut.chunk)
+        self._step = cut.chunk * gcd(_TOGETHER, cut.places)
         self._open, self._filled = np.empty(0, self.dtype), 0  # numbers of the next call, some of them there
         self._encoding: deque[Future[list[bytes]]] = deque()
         self._most = 2 * workers
-        self._chunks: list[bytes] = []
+        # A shard is put together in one of two rooms while the one before it is put from the other. Pages that nobody
+        # writes to are never there, and rooms that are kept spare the system handing out fresh ones.
+        self._rooms = [np.empty(cut.room(self.dtype), np.uint8).data for _ in range(2)]
+        self._ends = [0]  # of the chunks in it
         self._shards = 0
         self._putting: deque[Future[None]] = deque()
 
@@ -95,17 +108,19 @@ class Vector:
         if self._filled:
             self._hand_out()
         self._settle(0)
-        if self._chunks:
+        if len(self._ends) > 1:
             self._put_shard()
-        while self._putting:
-            self._putting.popleft().result()
+        self._wait()
 
     def abandon(self) -> None:
         """Wait until nothing is under way, and put nothing more."""
         self._encoding.clear()
-        self._chunks.clear()
+        self._wait()
+
+    def _wait(self) -> None:
         while self._putting:
             self._putting.popleft().result()
+        self._rooms.clear()
 
     def digest(self) -> bytes:
         """Give the XXH3-128 of the numbers as little-endian bytes, end to end."""
@@ -129,21 +144,28 @@ class Vector:
     def _settle(self, most: int) -> None:
         """Wait until no more than so many calls are under way, the oldest first."""
         while len(self._encoding) > most:
-            self._chunks += self._encoding.popleft().result()
-            if len(self._chunks) == self._cut.shard // self._cut.chunk:
+            for chunk in self._encoding.popleft().result():
+                self._append(chunk)
+            if len(self._ends) > self._cut.places:
                 self._put_shard()
 
-    def _put_shard(self) -> None:
-        while self._putting:  # one at a time: it is whole in memory
-            self._putting.popleft().result()
-        chunks, self._chunks = self._chunks, []
-        self._putting.append(self._pool.submit(self._put_whole, f"{self._path}/c/{self._shards}", chunks))
-        self._shards += 1
+    def _append(self, data: bytes) -> None:
+        start = self._ends[-1]
+        self._ends.append(start + len(data))
+        self._rooms[0][start : self._ends[-1]] = data
 
-    def _put_whole(self, key: str, chunks: list[bytes]) -> None:
-        data = shard_of(chunks, self._cut.shard // self._cut.chunk)
-        chunks.clear()
-        self._put(key, data)
+    def _put_shard(self) -> None:
+        """Put the shard, with the index of its chunks: offset and size of each (uint64), and their CRC-32C."""
+        index = np.full((self._cut.places, 2), ABSENT, "<u8")
+        index[: len(self._ends) - 1] = np.stack([self._ends[:-1], np.diff(self._ends)], 1)
+        self._append(index.tobytes() + crc32c(index.tobytes()))
+        while self._putting:
+            self._putting.popleft().result()
+        shard = self._rooms[0][: self._ends[-1]]
+        self._putting.append(self._pool.submit(self._put, f"{self._path}/c/{self._shards}", shard))
+        self._rooms.reverse()
+        self._ends = [0]
+        self._shards += 1
 
 
 def read_chunks(shard: Buffer, key: str, cut: Cut, dtype: np.dtype[Any]) -> Iterator[Numbers]:
@@ -155,7 +177,7 @@ def read_chunks(shard: Buffer, key: str, cut: Cut, dtype: np.dtype[Any]) -> Iter
         If it is not what was written.
     """
     held = memoryview(shard)
-    length = 16 * (cut.shard // cut.chunk)  # bytes of the index: offset and size of each chunk
+    length = 16 * cut.places  # bytes of the index: offset and size of each chunk
     index = held[-length - 4 : -4]
     if held.nbytes < length + 4 or crc32c(index) != held[-4:]:
         raise _damaged(key, "the index of its chunks")

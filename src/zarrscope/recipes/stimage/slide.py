@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,11 @@ import xxhash
 
 from zarrscope.errors import DecodeError
 from zarrscope.model import Scalar, Strings
-from zarrscope.readers.counts import Band, Header, looks_transposed, read_header, stream
+from zarrscope.readers.counts import read_header
 from zarrscope.readers.slides import Coords, alignment, read_annotation, read_coords, tissue_mask
 from zarrscope.recipe import Built, Desk, Put, Told
+from zarrscope.recipes.stimage.bands import count_bands
+from zarrscope.recipes.stimage.layout import ROLES
 from zarrscope.recipes.stimage.pictures import Picture, small_pictures, write_picture
 from zarrscope.recipes.stimage.spots import Spots
 from zarrscope.storage import Storage
@@ -29,7 +31,9 @@ type Labels = tuple[Strings, Sequence[str | None]]
 
 def build_slide(desk: Desk) -> Built:
     """Build a slide from its files; each that can't be taken is said, and the others are kept."""
+    lacking = [role for role in ROLES[:3] if role not in {piece.role for piece in desk.sample.pieces}]
     columns: dict[str, Scalar] = {"image_ok": False, "counts_ok": False}
+    columns["reason"] = "; ".join(f"there is no {role} file" for role in lacking) or None
     coords = _small(desk, "coord", read_coords)
     labels: Labels | None = _small(desk, "annotation", read_annotation)
     small: list[tuple[str, Picture, float]] = []
@@ -41,6 +45,9 @@ def build_slide(desk: Desk) -> Built:
     if "counts" in desk.contents:
         told = desk.make("counts", "counts", partial(_write_counts, desk, coords, labels, small))
         columns |= {} if told is None else {"counts_ok": True, **told}
+    for role in ("coord", "annotation") if not columns["counts_ok"] else ():
+        if role in desk.contents:
+            desk.note(role, "there are no counts whose spots it could tell of.")
     if coords is not None and small:
         columns |= _aligned(coords, small, (int(str(columns["height"])), int(str(columns["width"]))))
     return Built(columns=columns)
@@ -67,14 +74,9 @@ def _write_counts(
     content = desk.contents["counts"]
     header = read_header(content)
     sample, storage = desk.sample, Storage(desk.url, desk.options)
+    placed = () if coords is None else coords.names.tolist()
     held: list[Spots] = []
     uns: dict[str, Any] = {}
-
-    def bands() -> Iterator[Band]:
-        for number, band in enumerate(stream(content, header, workers=desk.workers)):
-            if not number:
-                _refuse_transposed(header, band, coords)
-            yield band
 
     def obs(names: Strings) -> dict[str, TableColumn]:
         spots = Spots(sample.name, str(sample.obs.get("technology")), names, coords, labels)
@@ -85,7 +87,7 @@ def _write_counts(
     written = write_counts(
         put,
         lambda key: storage.get(f"{sample.path}/{key}"),
-        bands,
+        lambda: count_bands(content, header, placed, workers=desk.workers),
         header.symbols,
         obs=obs,
         obsm=lambda _: {"spatial": held[0].spatial},
@@ -100,7 +102,6 @@ def _write_counts(
         "counts_dtype": written.dtype,
         "counts_values": written.values["counts"],
         "by_gene_values": written.values["by_gene"],
-        "counts_negative": written.negative,
         "counts_terminated": written.terminated,
         "panel": xxhash.xxh3_128_hexdigest("\0".join(header.symbols.tolist()).encode()),
         "total_counts": written.totals.sum().item(),
@@ -108,14 +109,6 @@ def _write_counts(
         "median_n_genes": float(np.median(written.found)) if len(written.found) else None,
         **held[0].told(),
     }
-
-
-def _refuse_transposed(header: Header, band: Band, coords: Coords | None) -> None:
-    spots: Any = () if coords is None else coords.names
-    if looks_transposed(header, band.names, spots=spots):
-        raise DecodeError(
-            "the columns are spots and the rows genes: expected one row a spot. Transpose the file and convert again."
-        )
 
 
 def _aligned(coords: Coords, small: Sequence[tuple[str, Picture, float]], shape: tuple[int, int]) -> Told:
