@@ -16,9 +16,8 @@ from PIL import Image as Picture
 
 import zarrscope as zs
 from hostile import copy, flipped, tree, write_tar
-from zarrscope.conformance import check_image
 from zarrscope.demo import make_stimage
-from zarrscope.errors import StoreError, VerifyError
+from zarrscope.errors import VerifyError
 from zarrscope.proof.levels import check_levels
 from zarrscope.proof.sparse import fingerprints
 from zarrscope.record import PLAIN_GROUP, digest_lines, parse_root, root_document
@@ -895,3 +894,132 @@ def test_a_source_that_is_not_the_one_converted(right, source, harm, messages):
         f"{source.name}: its members are not those that were converted: their fingerprint is another",
         [line.replace(f"{source.parent}/", "") for line in lines],
     )
+
+
+def roll_rows(store):
+    """Exchange rows 2 and 8 of X, in a matrix that stays sound."""
+    path = store / PATHS[GEO] / "counts/X"
+    indptr, indices, data = (array(path, name)[...] for name in ("indptr", "indices", "data"))
+    order = list(range(len(indptr) - 1))
+    order[2], order[8] = 8, 2
+    places = np.concatenate([np.arange(indptr[row], indptr[row + 1]) for row in order])
+    array(path, "indices")[...] = indices[places]
+    array(path, "data")[...] = data[places]
+    array(path, "indptr")[...] = np.concatenate([[0], np.cumsum(np.diff(indptr)[order])])
+
+
+STORES = {
+    "rows of X out of place": (
+        roll_rows,
+        [
+            rf"row 2 \({GEO}_\w+-1\): it holds the counts of row 8 of the source",
+            rf"row 8 \({GEO}_\w+-1\): it holds the counts of row 2 of the source",
+        ],
+    ),
+    "a count": (
+        lambda store: change(store, f"{PATHS[GEO]}/counts/X/data", 0, more),
+        [rf"row 0 \({GEO}_\w+-1\): \w+ is \d+, in the source \d+"],
+    ),
+    "x and y": (
+        lambda store: change(store, f"{PATHS[GEO]}/counts/obsm/spatial", slice(None), lambda places: places[:, ::-1]),
+        [r"obsm/spatial of 200 rows is not the source's \(x and y are swapped\), first of "],
+    ),
+    "a label": (
+        lambda store: change(store, f"{PATHS[GEO]}/counts/obs/label/codes", 7, 0),
+        ["label of 1 rows is not the source's, first of .*: cancer in situ, in the source "],
+    ),
+    "a name": (
+        lambda store: change(store, f"{PATHS[GEO]}/counts/obs/_index", 7, "mine"),
+        [
+            "1 rows have another name than in the source, first row 7: mine, in the source ",
+            "in_coord of 1 rows is not the source's, first of mine: True, in the source None",
+            "radius of 1 rows is not the source's, first of mine: ",
+            "obsm/spatial of 1 rows is not the source's, first of mine: ",
+            "label of 1 rows is not the source's, first of mine: ",
+        ],
+    ),
+    "a pixel": (
+        lambda store: change(store, f"{PATHS[GEO]}/image/0", (0, 3, 600), lambda value: value ^ 1),
+        [r"1 pixels differ from the source's, first at y 3, x 600: \[.*\], in the source \[.*\]"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "messages"), STORES.values(), ids=STORES.keys())
+def test_a_store_that_is_not_what_its_source_says(store, made, harm, messages):
+    """Digests that fit and forms that agree hide nothing from a look into the source."""
+    harm(store)
+    seal(store)
+    zs.verify(store)
+    lines = problems(store, sources=made)
+    for message in messages:
+        wanted = re.compile(rf"{PATHS[GEO]}/(image|counts): {GEO}: {message}")
+        assert any(wanted.match(line) for line in lines), "\n".join([message, *lines])
+    assert len(lines) == len(messages)
+
+
+def test_what_was_quarantined_fails_still(source, made, tmp_path):
+    """A picture, places and a whole slide that can't be decoded are right where they can't be decoded still."""
+    member(source, GEO, "image").write_bytes(b"<!DOCTYPE html>")
+    member(source, ST, "coord").write_bytes(b"nothing\n")
+    for role in ("image", "coord", "counts"):
+        member(source, KIDNEY, role).write_bytes(b"")
+    store = tmp_path / "s.zarr"
+    zs.convert(source, store)
+    record = record_of(store)
+    assert [(one.name, one.holds) for one in record.elements if one.kind == "sample"] == [
+        (ST, ("by_gene", "counts", "image")),
+        (GEO, ("by_gene", "counts")),
+    ]
+    assert zs.verify(store, sources=source, read_data=True).rows == 3
+    lines = problems(store, sources=made)
+    assert f"{PATHS[GEO]}/image: {GEO}: quarantined, but it decodes" in lines
+    assert f"{PATHS[KIDNEY]}/image: {KIDNEY}: quarantined, but it decodes" in lines
+    assert f"{PATHS[KIDNEY]}/counts: {KIDNEY}: quarantined, but it decodes" in lines
+    assert found(f"{PATHS[ST]}/counts: {ST}: in_coord of 200 rows is not the source's, first of ", lines)
+    assert found(f"{PATHS[ST]}/counts: {ST}: obsm/spatial of 200 rows is not the source's, first of ", lines)
+
+
+def test_a_suspicion_is_a_note(source, tmp_path):
+    """Spots beside the tissue are worth a look and no fault of the store, which has what its source has."""
+    lines_of(member(source, KIDNEY, "coord"), cell(0, slice(1, 3), ["xaxis", "yaxis"]))
+    store = tmp_path / "s.zarr"
+    zs.convert(source, store)
+    (note,) = zs.verify(store, sources=source).notes
+    assert note.startswith(f"{KIDNEY}: its spots may not lie where its picture shows them; with coordinates swapped")
+    assert f"note: {KIDNEY}: " in str(zs.verify(store, quick=True))
+
+
+def test_slides_of_several_sources(made, tmp_path):
+    """Files of one slide in two archives: both are needed to compare; slides that were added have their own sources."""
+    parts = {"pictures.tar": "*/image/*", "tables.tar": "*/*/*.csv", "later.tar": "*/*/*"}
+    for name, pattern in parts.items():
+        later = name == "later.tar"
+        chosen = [path for path in sorted(made.glob(pattern)) if path.is_file() and (KIDNEY in path.name) == later]
+        write_tar(tmp_path / name, {path.relative_to(made).as_posix(): path.read_bytes() for path in chosen})
+    store = tmp_path / "s.zarr"
+    together = [tmp_path / "pictures.tar", tmp_path / "tables.tar"]
+    zs.convert(together, store)
+    zs.convert(tmp_path / "later.tar", store)
+    assert "every member of pictures.tar, tables.tar" in str(zs.verify(store, sources=together, read_data=True))
+    assert "every member of later.tar" in str(zs.verify(store, sources=tmp_path / "later.tar"))
+    (line,) = problems(store, sources=together[0])
+    assert "its samples were made from tables.tar, too: give all sources that were converted together" in line
+
+
+def test_part_of_a_source(made, tmp_path):
+    """What a condition left out is not missed."""
+    store = tmp_path / "s.zarr"
+    zs.convert(made, store, where="technology == 'Visium'", limit=1)
+    assert zs.verify(store, sources=made, read_data=True).rows == 1
+
+
+def test_counts_that_are_not_whole(source, tmp_path):
+    """Totals of floats are compared as floats; the digests of their values are exact."""
+    lines_of(member(source, GEO, "counts"), cell(5, 3, "0.1"))
+    store = tmp_path / "s.zarr"
+    zs.convert(source, store)
+    zs.verify(store, sources=source, read_data=True)
+    change(store, f"{PATHS[GEO]}/counts/obs/total_counts", 4, lambda value: value + 0.001)
+    seal(store)
+    assert found("total_counts: 1 values are not those of the matrix", problems(store, read_data=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -17,6 +18,8 @@ from zarrscope.demo import make_stimage
 from zarrscope.errors import MissingDataError, QueryError, StoreError, UsageError
 from zarrscope.loaders import stacked
 
+# anndata 0.13 sets that option when it takes a view with categories; nothing of ours can help it.
+pytestmark = pytest.mark.filterwarnings("ignore:The 'mode.chained_assignment' option:DeprecationWarning")
 HUMAN = "species == 'human'"
 
 
@@ -41,7 +44,7 @@ def dense(tree, name):
     """Read the file of a slide with pandas: columns are (symbol, which of that symbol)."""
     (file,) = tree.glob(f"*/gene_exp/{name}_count.csv")
     frame = pd.read_csv(file, index_col=0)
-    symbols = pd.Series(file.open().readline().rstrip("\n").split(",")[1:])
+    symbols = pd.Series(file.read_text().splitlines()[0].split(",")[1:])
     copies = symbols.groupby(symbols).cumcount()
     return frame.set_axis(pd.Index(list(zip(symbols, copies, strict=True)), tupleize_cols=False), axis=1)
 
@@ -103,7 +106,7 @@ def test_rows_are_those_of_the_slides(store):
     assert few.obs["label"].equals(data.obs["label"])
 
 
-@pytest.mark.parametrize("few", [0, 1, 8], ids=["of the twin", "either", "of rows"])
+@pytest.mark.parametrize("few", [1, 1000], ids=["of the twin", "of rows"])
 def test_some_genes(store, tree, few, monkeypatch):
     """Genes come in the order asked for, all columns of a symbol together, from the twin or from rows alike."""
     monkeypatch.setattr(stacked, "FEW", few)
@@ -117,7 +120,7 @@ def test_some_genes(store, tree, few, monkeypatch):
 def test_few_genes_are_read_from_the_twin(path, traffic):
     """For one gene no slide's rows are read: of each the document of the twin, and its parts."""
     store = zs.open(in_memory(path, "concat.zarr"))
-    data = store.concat(store.query(HUMAN), "SNAP25", columns=[])
+    data = store.concat(store.query(HUMAN), "MBP", columns=[])
     traffic.clear()
     data.to_memory()
     assert traffic.total == 5 * 4
@@ -132,7 +135,8 @@ def test_parts_of_it(store):
     np.testing.assert_array_equal(lazy[rows, columns].to_memory().X.toarray(), whole[rows, columns].X.toarray())
     first = lazy.obs["slide"] == lazy.obs["slide"].iloc[0]
     np.testing.assert_array_equal(lazy[first].to_memory().X.toarray(), whole[first].X.toarray())
-    np.testing.assert_array_equal(lazy.X.map_blocks(lambda block: block.toarray()).sum(axis=0), whole.X.sum(axis=0).A1)
+    blocks = lazy.X.map_blocks(lambda block: block.toarray(), dtype=np.float32, meta=np.empty((0, 0), np.float32))
+    np.testing.assert_array_equal(blocks.sum(axis=0), whole.X.sum(axis=0).A1)
     again = pickle.loads(pickle.dumps(lazy.X)).compute()
     np.testing.assert_array_equal(again.toarray(), whole.X.toarray())
     assert lazy.X.name == store.concat(store.query(HUMAN)).X.name != store.concat(store.query(HUMAN), dtype=None).X.name
@@ -146,7 +150,7 @@ def test_what_is_not_measured_is_said(store):
         data = store.concat(store.query(HUMAN), join="outer")
     assert not data.varm["measured"].all(axis=None)
     with pytest.warns(UserWarning, match="2 of 2 genes"):
-        both = store.concat(genes=["SNAP25", "Snap25"], join="outer")
+        both = store.concat(genes=["MBP", "Mbp"], join="outer")
     assert both.var["n_slides"].tolist() == [5, 2]
 
 
@@ -161,8 +165,8 @@ def test_equal_names_of_different_genes_stay_apart(store):
     ("options", "error", "message"),
     [
         ({}, UsageError, "no gene is measured by all 7 slides. Leave some out"),
-        ({"genes": ["SNAP25"]}, UsageError, r"'SNAP25' \(column 1 .*not measured by 2 of 7 slides: .*Mouse"),
-        ({"genes": ["SNAP2"], "join": "outer"}, QueryError, "no gene 'SNAP2'.*Did you mean 'SNAP25'"),
+        ({"genes": ["MBP"]}, UsageError, r"'MBP' \(column 1 .*not measured by 2 of 7 slides: .*Mouse"),
+        ({"genes": ["MBPP"], "join": "outer"}, QueryError, "no gene 'MBPP'.*Did you mean 'MBP'"),
         ({"join": "left"}, UsageError, "join='inner' or 'outer', found 'left'"),
         ({"slides": ["GSE1"]}, MissingDataError, "no slide 'GSE1'"),
         ({"slides": []}, UsageError, "no slides"),
@@ -180,8 +184,6 @@ def test_refusals(store, options, error, message):
 @pytest.mark.parametrize("part", ["data", "indices", "indptr"])
 def test_a_missing_object_is_an_error(path, tmp_path, part):
     """What is gone from a slide is an error that names it, never zeros."""
-    import shutil
-
     copy = shutil.copytree(path, tmp_path / "s.zarr")
     slide = copy / "ST" / "GSE144239_GSM4284316" / "counts" / "X" / part
     shutil.rmtree(slide / "c")
@@ -190,8 +192,8 @@ def test_a_missing_object_is_an_error(path, tmp_path, part):
         store.concat(store.query("technology == 'ST'")).to_memory()
 
 
-def test_slides_by_another_writer(slide_store):
+def test_slides_by_another_writer(slides):
     """A store of slides that zarr-python and AnnData wrote: bools, missing texts and places are kept."""
-    data = quiet_concat(slide_store, join="outer").to_memory()
+    data = quiet_concat(slides, join="outer").to_memory()
     assert data.shape == (28, 8)
     assert np.isnan(data.obsm["spatial"]).any()

@@ -6,8 +6,8 @@ conversions, which the journal keeps from the moment it begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Digest, Piece, Plan, Sample, SampleReceipt, Scalar, Source, strings
 from zarrscope.query import Categories
 from zarrscope.recipe import Collected, Recipe, column_name
-from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines
+from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines, parse_root, root_document
 from zarrscope.storage import Storage
 from zarrscope.writers.table import Columns, TableContent, table_objects
 
@@ -100,6 +100,7 @@ class Catalogue:
         tables: dict[str, TableContent] = {self.name: _frame(rows)}
         if self.recipe.collect is not None:
             tables |= self.recipe.collect(Collected(rows=rows, url=storage.address, options=storage.options))
+        _withhold(storage, {*tables, MANIFEST})
         for path, content in tables.items():
             digests = self._table(path, content)
             listed |= {f"{path}/{one.key}": {"size": one.size, "sha256": one.sha256} for one in digests}
@@ -172,6 +173,21 @@ class Catalogue:
             )
         )
         return digests
+
+
+def _withhold(storage: Storage, tables: Collection[str]) -> None:
+    """Take tables that are written anew out of the record of a finished store: half of each would be old, half new."""
+    try:
+        record = parse_root(storage.get(ROOT), storage.url)
+    except FileNotFoundError:
+        return
+    withheld = replace(
+        record,
+        elements=tuple(one for one in record.elements if one.path not in tables),
+        samples=tuple(one for one in record.samples if one.rows not in tables),
+        pending=tuple(dict.fromkeys((*record.pending, *sorted(tables)))),
+    )
+    storage.put(ROOT, root_document(withheld))
 
 
 def _frame(rows: Mapping[str, Row]) -> TableContent:

@@ -61,37 +61,52 @@ def estimate(plan: Plan, parts: Sequence[Parts], sources: Sequence[Source], reci
 
 
 def _of_samples(plan: Plan, sources: Sequence[Source], recipe: Recipe, workers: int) -> Plan:
-    """Build some samples in memory, neither the smallest nor the largest, and scale by the bytes of their members."""
+    """Build some samples in memory, neither the smallest nor the largest, and scale by the bytes of their members.
+
+    What all of them come to is divided by what all of them have: the smallest have ratios of their own, since some of
+    a sample's objects are as large whatever its members.
+    """
     sizes = {sample.path: sum(piece.member.size for piece in sample.pieces) for sample in plan.samples}
     ordered = sorted(
         (sample for sample in plan.samples if sizes[sample.path] <= _MOST), key=lambda one: sizes[one.path]
     )
-    picked = [ordered[len(ordered) * place // (BUILT + 1)] for place in range(1, BUILT + 1)] if ordered else []
-    ratios, speeds = list[float](), list[float]()
-    for sample in dict.fromkeys(one.path for one in picked):
-        chosen, scratch = next(one for one in picked if one.path == sample), Storage(f"memory://{uuid.uuid4().hex}")
+    places = sorted({len(ordered) * place // (BUILT + 1) for place in range(1, BUILT + 1)}) if ordered else []
+    read, stored, seconds = list[int](), list[int](), list[float]()
+    for chosen in (ordered[place] for place in places):
+        scratch = Storage(f"memory://{uuid.uuid4().hex}")
         started = time.perf_counter()
         try:
             bench = Bench(chosen, recipe, sources, Journal(scratch), codec=plan.choices.codec, workers=workers)
-            receipt = bench.built(Task(image=sample, shard=0, start=0, stop=1))
+            receipt = bench.built(Task(image=chosen.path, shard=0, start=0, stop=1))
         finally:
             scratch.delete("")
-        ratios.append(sum(one.size for one in receipt.objects) / max(1, sizes[sample]))
-        speeds.append((time.perf_counter() - started) / max(1, sizes[sample]))
-    read = sum(sizes.values())
-    spread = sqrt(max(0.0, 1 - len(ratios) / len(sizes))) / sqrt(max(1, len(ratios)))
+        read.append(sizes[chosen.path])
+        stored.append(sum(one.size for one in receipt.objects))
+        seconds.append(time.perf_counter() - started)
+    bytes_stored, bytes_error = _scaled(read, stored, list(sizes.values()))
+    duration, duration_error = _scaled(read, seconds, list(sizes.values()))
     return replace(
         plan,
         estimate=Estimate(
-            sampled=len(ratios),
-            bytes_read=read,
-            bytes_stored=round(read * float(np.mean(ratios or [0.0]))),
-            bytes_stored_error=round(read * float(np.std(ratios or [0.0])) * spread),
-            seconds=read * float(np.mean(speeds or [0.0])),
-            seconds_error=read * float(np.std(speeds or [0.0])) * spread,
+            sampled=len(read),
+            bytes_read=sum(sizes.values()),
+            bytes_stored=round(bytes_stored),
+            bytes_stored_error=round(bytes_error),
+            seconds=duration,
+            seconds_error=duration_error,
             workers=workers,
         ),
     )
+
+
+def _scaled(known: Sequence[int], found: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
+    """Give the ratio estimate of a sum over all ``sizes``, and its standard error, from what was found of some."""
+    if not known:
+        return 0.0, 0.0
+    ratio = sum(found) / max(1, sum(known))
+    apart = float(np.std(np.array(found) - ratio * np.array(known)))
+    spread = sqrt(max(0.0, 1 - len(known) / len(sizes))) / sqrt(len(known))
+    return ratio * sum(sizes), len(sizes) * apart * spread
 
 
 def _sample(

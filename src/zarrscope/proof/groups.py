@@ -92,7 +92,9 @@ def _levels(target: Storage, path: str, multiscale: Document, arrays: Documents)
         finest = arrays[names[0]]["shape"]
         halved = [-(-size >> number) if space else size for size, space in zip(finest, spatial, strict=True)]
         if arrays[name]["shape"] != halved:
-            message = f"expected the shape {halved}, that of level 0 halved {number} times, found {arrays[name]['shape']}"
+            message = (
+                f"expected the shape {halved}, that of level 0 halved {number} times, found {arrays[name]['shape']}"
+            )
             yield Problem(where=where, kind="declaration", message=message)
     finest_scale, finest_place = _transformation(multiscale["datasets"][0])
     for number, dataset in enumerate(multiscale["datasets"]):

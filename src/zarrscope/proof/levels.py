@@ -34,51 +34,54 @@ def check_levels(target: Storage, path: str, values: Scalar, others: Mapping[str
     others
         Names of samples by the same digest of theirs: whose pixels these are, if they are not its own.
     """
-    where = target.at(path)
     try:
-        nodes = Nodes(target, path)
-        levels = [
-            nodes.array(str(dataset["path"])) for dataset in nodes.attributes()["ome"]["multiscales"][0]["datasets"]
-        ]
-        _require_halves(levels)
-    except (StoreError, KeyError, IndexError, TypeError) as error:
-        return [Problem(where=where, kind="content", message=f"its pixels can't be checked: {error}")]
+        levels = _levels(Nodes(target, path))
+    except StoreError as error:
+        return [Problem(where=target.at(path), kind="content", message=f"its pixels can't be checked: {error}")]
+    found = _told(levels, values, others)
+    return [Problem(where=target.at(path), kind="content", message=message) for message in found]
+
+
+def _told(levels: Sequence[ShardedArray], values: Scalar, others: Mapping[str, str]) -> Iterator[str]:
+    """Say what is wrong with the levels of an image."""
     finest, coarser = levels[0], [_Coarser(array) for array in levels[1:]]
-    prints = Prints(finest)
-    means: _Means | None = _Means(finest.shape, finest.dtype, len(levels))
-    problems: list[Problem] = []
+    prints, whole = Prints(finest), True
+    means = _Means(finest.shape, finest.dtype, len(levels))
     for rows in strips(finest):
         try:
             pixels = finest.read((slice(None), rows))
         except StoreError as error:
-            message = f"rows {rows.start} to {rows.stop - 1} of level 0 can't be read: {error}"
-            problems.append(Problem(where=where, kind="content", message=message))
-            means = None
+            yield f"rows {rows.start} to {rows.stop - 1} of level 0 can't be read: {error}"
+            whole = False
             continue
         prints.add(pixels)
-        if means is not None:
-            for level, some in means.push(pixels):
-                coarser[level - 1].compare(some)
+        for level, some in means.push(pixels) if whole else ():
+            coarser[level - 1].compare(some)
     for number, one in enumerate(coarser, 1):
-        if means is None:  # there is nothing to compare with, but what can't be read is told
+        if not whole:  # there is nothing to compare with, but what can't be read is told
             one.decode()
-        if told := one.told():
-            problems.append(Problem(where=where, kind="content", message=f"level {number}: {told}"))
-    if means is not None and values is not None and prints.text() != values:
+        if message := one.told():
+            yield f"level {number}: {message}"
+    if whole and values is not None and prints.text() != values:
         owner = others.get(prints.text())
-        told = "the pixels of level 0 are not those that were written"
-        problems.append(
-            Problem(where=where, kind="content", message=f"it holds the picture of {owner}" if owner else told)
-        )
-    return problems
+        yield f"it holds the picture of {owner}" if owner else "the pixels of level 0 are not those that were written"
 
 
-def _require_halves(levels: Sequence[ShardedArray]) -> None:
+def _levels(nodes: Nodes) -> list[ShardedArray]:
+    """Give the arrays of all levels ``(c, y, x)``, each half as high and as wide as the one before."""
+    try:
+        paths = [str(dataset["path"]) for dataset in nodes.attributes()["ome"]["multiscales"][0]["datasets"]]
+    except (KeyError, IndexError, TypeError):
+        paths = []
+    if not paths:
+        raise StoreError(f"{nodes.where}: its group has no OME-NGFF multiscales.")
+    levels = [nodes.array(path) for path in paths]
     for number, array in enumerate(levels):
         channels, *sides = levels[0].shape
         wanted = (channels, *(-(-side >> number) for side in sides))
         if array.ndim != 3 or array.shape != wanted:
             raise StoreError(f"{array.where}: expected (c, y, x) of the shape {wanted}, found {array.shape}.")
+    return levels
 
 
 def strips(array: ShardedArray) -> Iterator[slice]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import xxhash
@@ -32,8 +33,6 @@ class Again:
         What is laid out, from which sources; each with what the record says of it.
     recipe
         Says what members promise.
-    rows
-        The catalogue of samples, by their names.
     """
 
     target: Storage
@@ -42,16 +41,13 @@ class Again:
     layout: Layout
     given: Sequence[tuple[SourceRecord, Source]]
     recipe: Recipe
-    rows: Mapping[str, Row]
 
 
-def check_samples(again: Again) -> Iterator[Problem]:
-    """Compare every sample of a conversion with its members, and every source's fingerprint with the record's."""
-    missing = [one.name for one in again.conversion.sources if one not in [held for held, _ in again.given]]
-    if missing:
-        message = f"its samples were made from {', '.join(missing)}, too: give all sources that were converted together"
-        yield Problem(where=again.target.url, kind="missing", message=message)
-        return
+def check_samples(again: Again, rows: Mapping[str, Row]) -> Iterator[Problem]:
+    """Compare every sample of a conversion with its members, and every source's fingerprint with the record's.
+
+    ``rows`` is the catalogue of samples, by their names.
+    """
     prints = _Fingerprints([source for _, source in again.given])
     for sample in again.layout.samples:
         contents: dict[str, Content] = {}
@@ -61,10 +57,11 @@ def check_samples(again: Again) -> Iterator[Problem]:
                 contents[piece.role] = prints.opened(piece)
             except DecodeError as error:
                 failed[piece.role] = str(error)
-        yield from _Sample(again, sample, contents, failed).problems()
+        yield from _Sample(again, sample, contents, failed).problems(rows)
     yield from _lost(again)
     for piece in again.layout.shared:
-        prints.opened(piece)
+        with suppress(DecodeError):  # then the fingerprint is another
+            prints.opened(piece)
     for (held, source), found in zip(again.given, prints.texts(), strict=True):
         if found != held.fingerprint:
             message = "its members are not those that were converted: their fingerprint is another"
@@ -115,10 +112,12 @@ class _Sample:
         self._element = next((one for one in again.record.elements if one.path == sample.path), None)
         self._holds = self._element.holds if self._element is not None else ()
         self._parts: dict[str, str] = {}  # what members tell of, as a whole, by role
+        self._pictures: dict[str, str] = {}  # names of samples by the digests of their pictures
 
-    def problems(self) -> Iterator[Problem]:
+    def problems(self, rows: Mapping[str, Row]) -> Iterator[Problem]:
         """Compare what names and shared members say of it, then what each of its own promises."""
-        row = self._again.rows.get(self._sample.name)
+        row = rows.get(self._sample.name)
+        self._pictures = pictures_by_digest(rows)
         if row is None and self._element is None:
             yield self._wrong("", "the source holds it, the store does not", "missing")
             return
@@ -157,8 +156,8 @@ class _Sample:
                 pass
             yield self._wrong(part, "quarantined, but it decodes")
         elif isinstance(expected, Picture):
-            pictures = pictures_by_digest(self._again.rows)
-            yield from (self._wrong(part, told) for told in compare_picture(target, path, expected, pictures))
+            found = compare_picture(target, path, expected, self._pictures)
+            yield from (self._wrong(part, told) for told in found)
         else:
             yield from (self._wrong(part, told) for told in compare_matrix(target, path, expected))
 

@@ -64,6 +64,10 @@ def check_sources(
 
     ``rows`` is the catalogue of samples that have groups of their own.
     """
+    missing = [one.name for one in conversion.sources if one not in [held for held, _ in given]]
+    if missing and recipe.build is not None:  # files of one sample may lie in several
+        message = f"its samples were made from {', '.join(missing)}, too: give all sources that were converted together"
+        return [Problem(where=target.url, kind="missing", message=message)]
     sources = [source for _, source in given]
     indexes = [source.index(salvage=held.salvaged) for held, source in given]
     layout = recipe.layout(scan(recipe, sources, indexes))
@@ -77,28 +81,31 @@ def check_sources(
         for (held, source), index in zip(given, indexes, strict=True)
         if len(index.members) != held.members
     ]
+    problems += _images(target, record, conversion, layout, sources, recipe)
+    if layout.samples:
+        again = Again(target=target, record=record, conversion=conversion, layout=layout, given=given, recipe=recipe)
+        problems += check_samples(again, rows)
+    return problems
+
+
+def _images(
+    target: Storage,
+    record: Record,
+    conversion: Conversion,
+    layout: Layout,
+    sources: Sequence[Source],
+    recipe: Recipe,
+) -> Iterator[Problem]:
     for image in layout.images:
         element = record.element(image.path)
         if element is None:
             owners = layout.rows(image.path).sources
             name = sources[int(owners.max())].name
             message = f"{name} holds it, the store does not"
-            problems.append(Problem(where=target.at(image.path), kind="missing", message=message))
+            yield Problem(where=target.at(image.path), kind="missing", message=message)
             continue
         array = ImageGroup(target, element).level(0).array
-        problems += _Comparison(target, layout, image.path, array, sources, recipe, conversion).problems()
-    if layout.samples:
-        again = Again(
-            target=target,
-            record=record,
-            conversion=conversion,
-            layout=layout,
-            given=given,
-            recipe=recipe,
-            rows=rows,
-        )
-        problems += check_samples(again)
-    return problems
+        yield from _Comparison(target, layout, image.path, array, sources, recipe, conversion).problems()
 
 
 class _Comparison:
