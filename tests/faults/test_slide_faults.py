@@ -37,6 +37,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*a conversion under way adds or
 struck = pytest.mark.skipif(unusable() is not None, reason=str(unusable()))
 SMALL = {"spots": 10, "genes": 10, "side": 64, "stamp": True}
 OPTIONS = {"workers": 2}
+TECHNOLOGIES = ("ST", "Visium", "VisiumHD")
 
 
 @pytest.fixture(scope="module")
@@ -174,3 +175,192 @@ def test_an_addition_resumes_from_any_point(scratch: Path, finished: Path, added
         points=points(9),
     )
     assert found == []
+
+
+# --- repeated -------------------------------------------------------------------------------------------------------
+
+
+class Stop(KeyboardInterrupt):
+    """What a test raises in place of a user's Ctrl-C."""
+
+
+@contextmanager
+def stopping(monkeypatch: pytest.MonkeyPatch, when: Callable[[str], bool], error: BaseException) -> Iterator[None]:
+    """Raise an error in place of the first write of a key for which ``when`` holds."""
+    put = Storage.put
+
+    def stop(storage: Storage, key: str, data: Any) -> None:
+        if when(key):
+            raise error
+        put(storage, key, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "put", stop)
+        yield
+
+
+def test_a_part_that_is_finished_is_not_made_again(scratch, source, finished, here, monkeypatch):
+    """Stopped in the counts of each slide in turn: pictures that were written are not decoded again, nor are slides."""
+    for slide in ("ST", "Visium"):
+        with (
+            stopping(monkeypatch, lambda key, slide=slide: key.startswith(slide) and "/by_gene/" in key, Stop()),
+            pytest.raises(Stop),
+        ):
+            zs.convert(source, here / "s.zarr", workers=1)
+    made: list[str] = []
+    for name in ("write_picture", "_write_counts"):
+        function = getattr(slides, name)
+
+        def counting(desk, *rest, name=name, function=function):
+            made.append(f"{name.split('_')[-1]} of {desk.sample.path}")
+            return function(desk, *rest)
+
+        monkeypatch.setattr(slides, name, counting)
+    zs.convert(source, here / "s.zarr", workers=1)
+    first, second, third, fourth = cast(4)
+    assert sorted(made) == [
+        f"counts of Visium/{second.name.replace('+', '_')}",
+        f"counts of VisiumHD/{third.name}",
+        f"picture of VisiumHD/{third.name}",
+    ]
+    assert tree(here / "s.zarr") == tree(finished)
+
+
+def test_a_full_disk_says_so_and_the_same_line_goes_on(source, finished, here, monkeypatch):
+    """Whatever was being written, parts or tables, what is there is kept."""
+    for when in (lambda key: "/counts/" in key, lambda key: key.startswith("genes/"), lambda key: key == "zarr.json"):
+        with (
+            stopping(monkeypatch, when, OSError(errno.ENOSPC, "no space")),
+            pytest.raises(StoreError, match="no space is left. What is written is safe: make room"),
+        ):
+            zs.convert(source, here / "s.zarr")
+        with pytest.raises(StoreError, match="holds an unfinished conversion"):
+            zs.open(here / "s.zarr")
+    zs.convert(source, here / "s.zarr")
+    assert tree(here / "s.zarr") == tree(finished)
+
+
+def test_what_a_killed_picture_left_behind_goes_with_it(scratch, here, monkeypatch):
+    """Begun with much memory and resumed with little, a picture is quarantined: none of its shards stays."""
+    root = make_stimage(here, slides=1, **SMALL)
+    from PIL import Image
+
+    Image.new("L", (12_000, 12_000)).save(file_of(root, 0, "image"), "JPEG", quality=1, progressive=True)
+    with stopping(monkeypatch, lambda key: key.endswith("/image/zarr.json"), Stop()), pytest.raises(Stop):
+        zs.convert(root, here / "s.zarr")
+    assert list(here.glob("s.zarr/ST/*/image"))
+    for name in ("s.zarr", "clean.zarr"):
+        record = zs.convert(root, here / name, memory=1_000_000_000)
+        assert record.counts.quarantined == 1
+    assert tree(here / "s.zarr") == tree(here / "clean.zarr")
+    assert not list(here.glob("s.zarr/ST/*/image"))
+
+
+# --- shared out -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def dask() -> Iterator[Executor]:
+    """Start a cluster of two processes on this host."""
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": "127.0.0.1:0"}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        yield client.get_executor()
+
+
+type Make = Callable[[], AbstractContextManager[Executor]]
+EXECUTORS: dict[str, Make] = {
+    "threads": lambda: ThreadPoolExecutor(3),
+    "spawned processes": lambda: ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")),
+    "a dask cluster": dask,
+}
+WAYS = {
+    "one worker": {"workers": 1},
+    "two workers": {"workers": 2},
+    "four workers": {"workers": 4},
+    "little memory": {"memory": 1_000_000_000, "workers": 2},
+    "much memory": {"memory": 8_000_000_000, "workers": 3},
+}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_workers_and_memory_change_no_byte(options, source, finished, here):
+    zs.convert(source, here / "s.zarr", **options)
+    assert tree(here / "s.zarr") == tree(finished)
+
+
+@pytest.mark.parametrize("make", EXECUTORS.values(), ids=EXECUTORS)
+def test_every_executor_writes_the_same_bytes(make, source, further, finished, added, here):
+    """One executor converts, and adds: workers know nothing of the conversion before."""
+    with make() as executor:
+        zs.convert(source, here / "s.zarr", executor=executor)
+        assert tree(here / "s.zarr") == tree(finished)
+        zs.convert(further, here / "s.zarr", executor=executor)
+    assert tree(here / "s.zarr") == tree(added)
+
+
+# --- added to -------------------------------------------------------------------------------------------------------
+
+
+def test_further_slides_leave_those_that_are_there_alone(source, further, finished, here):
+    """Objects of earlier slides are not written again; tables have all slides, with the values they had."""
+    store = shutil.copytree(finished, here / "s.zarr")
+    before = {path: path.stat().st_mtime_ns for path in store.glob("*/*/**/*") if path.is_file()}
+    record = zs.convert(further, store)
+    kept = {path: time for path, time in before.items() if path.relative_to(store).parts[0] in TECHNOLOGIES}
+    assert len(kept) > 100
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert [one.counts.members for one in record.conversions] == [
+        sum(path.is_file() for path in root.rglob("*")) for root in (source, further)
+    ]
+    assert record.samples[0].length == 6
+    was, now = rows(finished), rows(store)
+    for name, row in was.items():
+        assert {key: value for key, value in now[name].items() if value is not None or key in row} == row
+    assert is_whole(store)
+    assert listed(store).keys() >= {key for key in listed(finished) if not key.startswith(("slides/", "genes/"))}
+
+
+def test_slides_added_make_the_tables_of_all_at_once(source, further, added, here):
+    """Values and their types are those of one conversion of both folders; every slide has the same bytes."""
+    zs.convert([source, further], here / "s.zarr")
+    assert rows(here / "s.zarr") == rows(added)
+    one, other = (Table(Storage(str(store)), "slides") for store in (here / "s.zarr", added))
+    wanted = one.frame(sorted(one.names))
+    assert other.frame(sorted(other.names)).dtypes.astype(str).to_dict() == wanted.dtypes.astype(str).to_dict()
+    for technology in TECHNOLOGIES:
+        assert tree(here / "s.zarr", technology) == tree(added, technology)
+    assert tree(here / "s.zarr", "genes") == tree(added, "genes")
+
+
+def test_a_slide_that_was_lost_can_be_added_and_another_can_not(source, finished, further, here):
+    """A slide of which nothing was converted has only a row, which the better files replace; others are refused."""
+    store, lost = shutil.copytree(finished, here / "s.zarr"), list(cast(4))[3]
+    better = make_stimage(here, slides=4, **SMALL).rename(here / "better")
+    with pytest.raises(StoreError, match=r"holds ST/.* already"):
+        zs.convert(better, store, where=f"technology != 'VisiumHD'")
+    assert tree(store) == tree(finished)
+    zs.convert(better, store, where=f"index == '{lost.name}'")
+    row = rows(store)[lost.name]
+    assert (row["ok"], row["image_ok"], row["counts_ok"], row["reason"]) == (True, True, True, None)
+    assert len(rows(store)) == 4
+    assert is_whole(store)
+
+
+def test_a_name_of_another_technology_is_refused(finished, here):
+    """The name of a slide is that of its row in one table for all: it would take the row of the other."""
+    name = next(cast(1)).name
+    root = make_stimage(here, slides=1, **SMALL)
+    (root / "ST").rename(root / "Visium")
+    root = root.rename(here / "moved")
+    with pytest.raises(StoreError, match=f"holds {name} already"):
+        zs.convert(root, shutil.copytree(finished, here / "s.zarr"))
+    assert tree(here / "s.zarr") == tree(finished)
+
+
+def test_a_finished_store_is_left_alone(source, finished):
+    """The same line again does nothing, though some members were quarantined."""
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*")}
+    record = zs.convert(source, finished)
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob("*")} == before
+    assert record.counts.quarantined == 7

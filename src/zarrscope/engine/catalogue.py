@@ -6,11 +6,13 @@ conversions, which the journal keeps from the moment it begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import msgspec
+import numpy as np
 import xxhash
 
 from zarrscope.engine.columns import Gather
@@ -19,7 +21,6 @@ from zarrscope.engine.tables import Fingerprint, digest_object
 from zarrscope.errors import Problem, StoreError
 from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Digest, Piece, Plan, Sample, SampleReceipt, Scalar, Source, strings
-from zarrscope.query import Categories
 from zarrscope.recipe import Collected, Recipe, column_name
 from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines, parse_root, root_document
 from zarrscope.storage import Storage
@@ -56,16 +57,15 @@ def earlier_rows(storage: Storage, record: Record | None, name: str) -> bytes:
 
 def _rows(storage: Storage, path: str) -> dict[str, Row]:
     table = Table(storage, path)
-    columns = table.columns([INDEX, *table.names])
-    plain = {name: _plain(column) for name, column in columns.items()}
-    names = plain.pop(INDEX)
-    return {str(one): {name: values[row] for name, values in plain.items()} for row, one in enumerate(names)}
+    frame = table.frame([INDEX, *table.names])
+    columns = {name: _plain(frame[name]) for name in table.names}
+    return {str(one): {name: values[row] for name, values in columns.items()} for row, one in enumerate(frame.index)}
 
 
 def _plain(column: Any) -> list[Scalar]:
-    if isinstance(column, Categories):
-        return [None if code < 0 else str(column.values[code]) for code in column.codes.tolist()]
-    return [None if value != value else value for value in column.tolist()]  # noqa: PLR0124  (only NaN differs)
+    """Give the values of a column of pandas as they were before it was one: a gap is None, whatever its type."""
+    held = zip(column.tolist(), column.isna().tolist(), strict=True)
+    return [None if gap else value.item() if isinstance(value, np.generic) else value for value, gap in held]
 
 
 @dataclass(eq=False)
@@ -162,6 +162,7 @@ class Catalogue:
         storage = self.journal.storage
         objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
         digests = [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
+        _prune(storage, path, {one.key for one in digests})
         self.elements.append(
             Element(
                 path=path,
@@ -173,6 +174,18 @@ class Catalogue:
             )
         )
         return digests
+
+
+def _prune(storage: Storage, path: str, keys: Collection[str]) -> None:
+    """Delete what an earlier table at this place had and this one has not: a column may be stored otherwise now."""
+    kept = {place for key in keys for place in _prefixes(key)}
+    there = [key.removeprefix(f"{path}/") for key, _ in storage.keys(path)]
+    for place in {next(place for place in _prefixes(key) if place not in kept) for key in there if key not in keys}:
+        storage.delete(f"{path}/{place}")
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    return accumulate(key.split("/"), "{}/{}".format)
 
 
 def _withhold(storage: Storage, tables: Collection[str]) -> None:

@@ -183,9 +183,12 @@ def refuse_clash(target: Storage, planned: Plan, before: Record | None) -> None:
         return
     if before.recipe != planned.recipe:
         raise StoreError(f"{target.url} holds {before.recipe} data; {planned.recipe} needs a store of its own.")
-    there = {element.path for element in before.elements}
+    there = {
+        name.casefold() for one in before.elements for name in (one.path, one.name if one.kind == "sample" else "")
+    }
     paths = [*(image.path for image in planned.images), *(sample.path for sample in planned.samples)]
-    clash = [path for path in paths if path in there]
+    # A sample's name is that of its row in one table for all; a path is the same in any case on some file systems.
+    clash = [name for name in (*paths, *(sample.name for sample in planned.samples)) if name.casefold() in there]
     if clash:
         raise StoreError(f"{target.url} holds {', '.join(clash)} already. Give another place, or pass --overwrite.")
 

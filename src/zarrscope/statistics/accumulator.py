@@ -79,7 +79,9 @@ class Accumulator:
         if pixels.dtype != self._dtype and pixels.dtype.newbyteorder("=") != self._dtype:
             raise TypeError(f"expected pixels of type {self._dtype}, found {pixels.dtype}.")
         flat = np.ascontiguousarray(pixels, self._dtype).reshape(-1)
-        return [flat] if 0 < flat.size <= _PART else [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
+        return (
+            [flat] if 0 < flat.size <= _PART else [flat[start : start + _PART] for start in range(0, flat.size, _PART)]
+        )
 
     def _count_keys(self, flat: npt.NDArray[Any]) -> None:
         if flat.dtype.itemsize == 2:

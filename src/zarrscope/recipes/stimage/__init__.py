@@ -10,10 +10,11 @@ Source: JiawenChenn/STimage-1K4M (README, docs), https://huggingface.co/datasets
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from zarrscope.recipe import Built, Collected, Desk, Recipe
+from zarrscope.model import Content, Sample
+from zarrscope.recipe import Built, Collected, Desk, Expected, Recipe
 from zarrscope.recipes.stimage.layout import IGNORED, PATTERN, layout, look
 
 
@@ -31,6 +32,13 @@ def collect(collected: Collected) -> Mapping[str, Any]:
     return {"genes": gene_index(collected)}
 
 
+def expect(sample: Sample, contents: Mapping[str, Content]) -> Mapping[str, Callable[[], Expected | None]]:
+    """Give what each file promises, for verify."""
+    from zarrscope.recipes.stimage.expected import expected
+
+    return expected(sample, contents)
+
+
 recipe = Recipe(
     name="stimage",
     version=1,
@@ -44,4 +52,5 @@ recipe = Recipe(
     build=build,
     look=look,
     collect=collect,
+    expect=expect,
 )
