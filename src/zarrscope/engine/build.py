@@ -42,6 +42,7 @@ class Bench:
     memory: int | None = None
     strict: bool = False
     _objects: dict[str, Digest] = field(default_factory=dict)
+    _parts: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     _problems: dict[str, Problem] = field(default_factory=dict)  # by role
     _lock: Lock = field(default_factory=Lock)
 
@@ -67,6 +68,7 @@ class Bench:
                 "ok": bool(holds),
                 "reason": "; ".join(str(reason) for reason in reasons if reason) or None,
             },
+            parts=self._parts,
             member_digests=b"".join(digest for _, _, digest in opened),
             quarantined=tuple(self._problems.values()),
             bytes_read=sum(content.size for content in contents.values()),
@@ -110,6 +112,7 @@ class Bench:
             self._note(role, made.problem)
             return None
         self._objects |= {one.key: one for one in made.objects}
+        self._parts[part] = tuple(sorted({one.key.partition("/")[0] for one in made.objects})), tuple(sorted(made.told))
         return made.told
 
     def _anew(self, part: str, build: Callable[[Put], Told]) -> Made:

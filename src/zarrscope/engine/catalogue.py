@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,15 +27,43 @@ from zarrscope.storage import Storage
 from zarrscope.writers.table import Columns, TableContent, table_objects
 
 _OURS = ("ok", "reason")
+_PARTS = "parts"  # below uns of the catalogue: what belongs to which part of a sample
 
 type Row = dict[str, Scalar]
 
 
+class PartOf(msgspec.Struct, frozen=True):
+    """What belongs to a part of every sample: groups, and columns of the catalogue."""
+
+    groups: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
 class Earlier(msgspec.Struct, frozen=True):
-    """Rows of earlier conversions: of the catalogue, by the samples' names, and of the manifest, by keys."""
+    """What a store has of earlier conversions: rows of the catalogue, by the samples' names, of the manifest, by keys.
+
+    ``parts`` says what is of which part of a sample.
+    """
 
     catalogue: dict[str, dict[str, Any]] = {}
     manifest: dict[str, dict[str, Any]] = {}
+    parts: dict[str, PartOf] = {}
+
+
+class PieceColumns(NamedTuple):
+    """The columns of the catalogue that identify one member of a sample."""
+
+    size: str
+    digest: str
+
+
+def piece_columns(role: str) -> PieceColumns:
+    """Name the columns of the catalogue for a member of this role.
+
+    >>> piece_columns("coord").digest
+    'coord_xxh3_128'
+    """
+    return PieceColumns(f"{role}_bytes", f"{role}_xxh3_128")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +76,21 @@ class Built:
     converted: int = 0
 
 
-def earlier_rows(storage: Storage, record: Record | None, name: str) -> bytes:
-    """Pack the rows that a store has of earlier conversions."""
-    if record is None:
-        return msgspec.msgpack.encode(Earlier())
-    return msgspec.msgpack.encode(Earlier(_rows(storage, name), _rows(storage, MANIFEST)))
+def earlier_rows(storage: Storage, record: Record | None, name: str) -> Earlier:
+    """Read what a store has of earlier conversions."""
+    if record is None or record.element(name) is None:
+        return Earlier()
+    return Earlier(_rows(storage, name), _rows(storage, MANIFEST), _parts(storage, name))
+
+
+def _parts(storage: Storage, path: str) -> dict[str, PartOf]:
+    table = Table(storage, path)
+    names = table.array(f"uns/{_PARTS}").read(()).tolist() if f"uns/{_PARTS}" in table.nodes else []
+    found = [
+        [tuple(map(str, table.array(f"uns/{part}_{kind}").read(()).tolist())) for kind in ("groups", "columns")]
+        for part in names
+    ]
+    return {str(part): PartOf(groups, columns) for part, (groups, columns) in zip(names, found, strict=True)}
 
 
 def _rows(storage: Storage, path: str) -> dict[str, Row]:
@@ -86,9 +124,16 @@ class Catalogue:
         """Write every table; give the elements for the record."""
         earlier = msgspec.msgpack.decode(self.journal.earlier(), type=Earlier)
         rows: dict[str, Row] = dict(earlier.catalogue)
-        listed: dict[str, Row] = {key: row for key, row in earlier.manifest.items() if row.get("sample")}
+        anew = {sample.name for sample in self.plan.samples}
+        listed: dict[str, Row] = {
+            key: row for key, row in earlier.manifest.items() if row.get("sample") and row["sample"] not in anew
+        }
+        parts = dict(earlier.parts)
         for sample in self.plan.samples:
             receipt = self._receipt(sample)
+            for part, (groups, columns) in receipt.parts.items():
+                held = parts.get(part, PartOf())
+                parts[part] = PartOf(_joined(held.groups, groups), _joined(held.columns, columns))
             rows[sample.name] = self._take(sample, receipt, prints)
             listed |= {
                 f"{sample.path}/{one.key}": {"size": one.size, "sha256": one.sha256, "sample": sample.name}
@@ -97,7 +142,7 @@ class Catalogue:
         for piece in self.plan.shared:
             prints[piece.source].add([(piece.member.name, piece.member.size, self._hash(piece))])
         storage = self.journal.storage
-        tables: dict[str, TableContent] = {self.name: _frame(rows)}
+        tables: dict[str, TableContent] = {self.name: _frame(rows, parts)}
         if self.recipe.collect is not None:
             tables |= self.recipe.collect(Collected(rows=rows, url=storage.address, options=storage.options))
         _withhold(storage, {*tables, MANIFEST})
@@ -126,9 +171,11 @@ class Catalogue:
     def _take(self, sample: Sample, receipt: SampleReceipt, prints: Sequence[Fingerprint]) -> Row:
         self.problems += receipt.quarantined
         self.converted += len(sample.pieces) - len(receipt.quarantined)
+        members: dict[str, Scalar] = {}
         for place, piece in enumerate(sample.pieces):
             digest = receipt.member_digests[16 * place : 16 * place + 16].hex()
             prints[piece.source].add([(piece.member.name, piece.member.size, digest)])
+            members |= zip(piece_columns(piece.role), (piece.member.size, digest), strict=True)
         if receipt.holds:
             self.elements.append(
                 Element(
@@ -147,7 +194,7 @@ class Catalogue:
         found = {
             column_name(name, sample.obs) if name not in _OURS else name: one for name, one in receipt.columns.items()
         }
-        return {"path": sample.path if receipt.holds else None, **sample.obs, **found}
+        return {"path": sample.path if receipt.holds else None, **sample.obs, **found, **members}
 
     def _plain_groups(self, sample: Sample, receipt: SampleReceipt) -> list[Digest]:
         """Write the group that holds those of a sample, and all above it."""
@@ -203,11 +250,20 @@ def _withhold(storage: Storage, tables: Collection[str]) -> None:
     storage.put(ROOT, root_document(withheld))
 
 
-def _frame(rows: Mapping[str, Row]) -> TableContent:
+def _joined(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({*one, *other}))
+
+
+def _frame(rows: Mapping[str, Row], parts: Mapping[str, PartOf] | None = None) -> TableContent:
     """Make a table of rows whose columns may differ; the row names become its index."""
     names = dict.fromkeys(name for row in rows.values() for name in row)
     build: dict[str, Callable[[], Any]] = {name: _column([row.get(name) for row in rows.values()]) for name in names}
-    return TableContent(index=strings(list(rows)), obs=Columns(build))
+    uns: dict[str, Any] = {}
+    if parts:
+        uns[_PARTS] = strings(sorted(parts))
+        for part, of in parts.items():
+            uns |= {f"{part}_groups": strings(of.groups), f"{part}_columns": strings(of.columns)}
+    return TableContent(index=strings(list(rows)), obs=Columns(build), uns=uns)
 
 
 def _column(values: Iterable[Scalar]) -> Callable[[], Any]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from zarrscope.engine import target as there
-from zarrscope.engine.catalogue import earlier_rows
+from zarrscope.engine.catalogue import Earlier, earlier_rows
 from zarrscope.engine.claim import claimed
 from zarrscope.engine.finish import finish, prepare
 from zarrscope.engine.journal import Journal
 from zarrscope.engine.pairing import pair
+from zarrscope.engine.renewal import Kept, holds_samples, pack, renew, seed
 from zarrscope.engine.run import LEAST, TOGETHER, Site, Workplace, in_flight, run
 from zarrscope.engine.target import State
 from zarrscope.errors import RecipeError, StoreError
@@ -74,6 +75,8 @@ class _Line:
     recipe: Recipe
     parts: list[Parts] | None
     at_once: int
+    earlier: Earlier = field(default_factory=Earlier)
+    kept: tuple[Kept, ...] = ()
 
 
 def _decide(
@@ -86,7 +89,8 @@ def _decide(
     say: Say,
 ) -> _Line | Record:
     """Refuse, or say what to do, with the record where all is done: a refusal leaves and deletes nothing."""
-    opened = there.not_yet_converted(given, state.record, choices, say)
+    whole = holds_samples(state.record)  # there each sample is compared by itself
+    opened = given if whole else there.not_yet_converted(given, state.record, choices, say)
     if state.plan is not None:
         begun, chosen = state.plan, recipe or _recipe(state.plan.recipe)
         there.refuse_other_conversion(begun, opened, choices, _codecs(choices), chosen, target)
@@ -95,9 +99,31 @@ def _decide(
         return state.record
     if not state.doomed:
         there.refuse_foreign(target, state.record)
-    planned, layout, chosen = declare(opened, choices, recipe)
+    earlier, kept = Earlier(), list[Kept]()
+
+    def fresh(layout: Layout, chosen: Recipe) -> Layout:
+        nonlocal earlier, kept
+        if state.record is None or not layout.samples:
+            return layout
+        there.refuse_other_making(target, state.record, chosen, choices, _codecs(choices))
+        earlier = earlier_rows(target, state.record, layout.sets[0].name)
+        layout, kept = renew(layout, earlier, opened, chosen)
+        return layout
+
+    planned, layout, chosen = declare(opened, choices, recipe, fresh)
     there.refuse_clash(target, planned, state.record)
-    return _Line(opened=opened, planned=planned, recipe=chosen, parts=list(layout.parts), at_once=_fits(planned, pace))
+    if state.record is not None and not planned.tasks:
+        say(f"{target.url} holds all of it already, by the names, sizes and small contents of members")
+        return state.record
+    return _Line(
+        opened=opened,
+        planned=planned,
+        recipe=chosen,
+        parts=list(layout.parts),
+        at_once=_fits(planned, pace),
+        earlier=earlier,
+        kept=tuple(kept),
+    )
 
 
 def _converted(
@@ -122,11 +148,15 @@ def _converted(
         if line.parts is None:
             say(f"{target.url}: going on where an earlier conversion stopped")
         else:
-            there.announce(target, line.planned, state.record)
             if line.planned.samples:
-                journal.keep_earlier(earlier_rows(target, state.record, line.planned.sets[0].name))
+                journal.keep_earlier(pack(line.earlier))
+                seed(journal, line.kept)
+            else:
+                there.announce(target, line.planned, state.record)
             journal.begin(line.planned, line.parts)
             line.parts.clear()  # the journal has them: a million rows are not held twice
+        if line.planned.samples:  # what is made anew leaves the record once the journal knows of it
+            there.announce(target, line.planned, state.record)
         record = _filled(target, journal, state.record, line, pace, progress)
     rest()
     journal.delete()
@@ -173,12 +203,20 @@ def _codecs(choices: Choices) -> dict[str, str]:
     return {**Codec.parse(choices.codec).versions(), "zarrscope": __version__}
 
 
-def declare(opened: Sequence[Source], choices: Choices, recipe: str | Recipe | None) -> tuple[Plan, Layout, Recipe]:
-    """Walk the headers, choose the recipe, lay the members out, cut the layout into tasks: nothing is written."""
+def declare(
+    opened: Sequence[Source],
+    choices: Choices,
+    recipe: str | Recipe | None,
+    fresh: Callable[[Layout, Recipe], Layout] = lambda layout, _: layout,
+) -> tuple[Plan, Layout, Recipe]:
+    """Walk the headers, choose the recipe, lay the members out, cut the layout into tasks: nothing is written.
+
+    ``fresh`` leaves out what a store has already.
+    """
     indexes = [source.index(salvage=choices.salvage) for source in opened]
     chosen = named(recipe) or choose(known(), opened, indexes)
     layout = chosen.layout(scan(chosen, opened, indexes))
-    layout = chunked(select(layout, where=choices.where, limit=choices.limit), choices)
+    layout = fresh(chunked(select(layout, where=choices.where, limit=choices.limit), choices), chosen)
     origins = tuple(
         Origin(
             name=source.name,

@@ -94,7 +94,7 @@ def finish(
         elements += built.elements
         problems += built.problems
         converted += built.converted + len(plan.shared)
-        dropped = built.dropped
+        dropped = built.dropped | {sample.path for sample in plan.samples}
     counted = [problem for problem in problems if problem.kind != "missing"]
     tally = Tally(
         members=plan.counts.members,

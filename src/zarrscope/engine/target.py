@@ -183,21 +183,42 @@ def refuse_clash(target: Storage, planned: Plan, before: Record | None) -> None:
         return
     if before.recipe != planned.recipe:
         raise StoreError(f"{target.url} holds {before.recipe} data; {planned.recipe} needs a store of its own.")
-    there = {
-        name.casefold() for one in before.elements for name in (one.path, one.name if one.kind == "sample" else "")
-    }
-    paths = [*(image.path for image in planned.images), *(sample.path for sample in planned.samples)]
-    # A sample's name is that of its row in one table for all; a path is the same in any case on some file systems.
-    clash = [name for name in (*paths, *(sample.name for sample in planned.samples)) if name.casefold() in there]
+    # A path is the same in any case on some file systems, and a sample's name is that of its row in one table for all.
+    paths = {one.path.casefold(): one for one in before.elements}
+    names = {one.name.casefold(): one for one in before.elements if one.kind == "sample"}
+    clash = [image.path for image in planned.images if image.path.casefold() in paths]
+    for sample in planned.samples:  # what has both is that sample itself, to be made anew
+        found = {paths.get(sample.path.casefold()), names.get(sample.name.casefold())} - {None}
+        if any(one is not None and (one.path, one.name) != (sample.path, sample.name) for one in found):
+            clash.append(sample.name)
     if clash:
         raise StoreError(f"{target.url} holds {', '.join(clash)} already. Give another place, or pass --overwrite.")
+
+
+def refuse_other_making(
+    target: Storage, before: Record, recipe: Recipe, choices: Choices, codecs: Mapping[str, str]
+) -> None:
+    """Refuse to put samples beside others that were made otherwise: one store is made in one way."""
+    last = before.conversions[-1]
+    if (before.recipe, before.recipe_version, dict(before.codecs), last.codec) != (
+        recipe.name,
+        recipe.version,
+        dict(codecs),
+        choices.codec,
+    ):
+        raise StoreError(
+            f"{target.url} was made by {before.recipe} {before.recipe_version} with {dict(before.codecs)}, "
+            f"{last.codec}; this is {recipe.name} {recipe.version} with {dict(codecs)}, {choices.codec}. "
+            "Give another place, or pass --overwrite."
+        )
 
 
 def announce(target: Storage, planned: Plan, before: Record | None) -> None:
     """Say in the record of a finished store what is to come, before anything of it is written."""
     if before is not None:
         pending = (*(image.path for image in planned.images), *(sample.path for sample in planned.samples))
-        target.put(ROOT, root_document(replace(before, pending=pending)))
+        rest = tuple(one for one in before.elements if one.path not in pending)
+        target.put(ROOT, root_document(replace(before, elements=rest, pending=pending)))
 
 
 def withdraw(target: Storage, before: Record) -> Record:

@@ -184,6 +184,8 @@ class SampleReceipt:
         The groups that it has, by their names below its path.
     columns
         What is known of it now; ``ok`` and ``reason`` among them.
+    parts
+        What was made part by part: the groups of each, and the columns that it told.
     member_digests
         XXH3-128 of each of its pieces, 16 bytes each, end to end; zeros where a piece can't be read.
     quarantined
@@ -195,6 +197,7 @@ class SampleReceipt:
     holds: tuple[str, ...]
     columns: Mapping[str, Scalar]
     member_digests: bytes
+    parts: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     quarantined: tuple[Problem, ...] = ()
     bytes_read: int = 0
 

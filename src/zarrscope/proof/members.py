@@ -19,6 +19,7 @@ from zarrscope.record import Conversion, Record, SourceRecord
 from zarrscope.storage import Storage
 
 _STEP = 4 << 20  # bytes hashed at a time
+_NONE = bytes(16).hex()  # stands for the digest of a member that could not be had
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,15 +47,20 @@ class Again:
 def check_samples(again: Again, rows: Mapping[str, Row]) -> Iterator[Problem]:
     """Compare every sample of a conversion with its members, and every source's fingerprint with the record's.
 
-    ``rows`` is the catalogue of samples, by their names.
+    ``rows`` is the catalogue of samples, by their names. Where a source was converted more than once, only the digests
+    of members that the catalogue keeps are compared: each fingerprint is of what the source was then.
     """
+    names = [one.name for conversion in again.record.conversions for one in conversion.sources]
     prints = _Fingerprints([source for _, source in again.given])
     for sample in again.layout.samples:
         contents: dict[str, Content] = {}
         failed: dict[str, str] = {}
         for piece in sample.pieces:
             try:
-                contents[piece.role] = prints.opened(piece)
+                contents[piece.role], digest = prints.opened(piece)
+                row = rows.get(sample.name, {})
+                if row.get(f"{piece.role}_xxh3_128") not in (None, digest, _NONE):
+                    yield _changed(again, piece)
             except DecodeError as error:
                 failed[piece.role] = str(error)
         yield from _Sample(again, sample, contents, failed).problems(rows)
@@ -63,9 +69,14 @@ def check_samples(again: Again, rows: Mapping[str, Row]) -> Iterator[Problem]:
         with suppress(DecodeError):  # then the fingerprint is another
             prints.opened(piece)
     for (held, source), found in zip(again.given, prints.texts(), strict=True):
-        if found != held.fingerprint:
+        if found != held.fingerprint and names.count(held.name) == 1:
             message = "its members are not those that were converted: their fingerprint is another"
             yield Problem(where=source.url, kind="content", message=message)
+
+
+def _changed(again: Again, piece: Piece) -> Problem:
+    where = f"{again.given[piece.source][1].url}!/{piece.member.name}"
+    return Problem(where=where, kind="content", message="its bytes are not those that were converted")
 
 
 def _lost(again: Again) -> Iterator[Problem]:
@@ -86,8 +97,8 @@ class _Fingerprints:
         self._sources = sources
         self._states = [hashlib.sha256() for _ in sources]
 
-    def opened(self, piece: Piece) -> Content:
-        """Open a member and take it in; raises DecodeError for one that can't be read, once it is taken as such."""
+    def opened(self, piece: Piece) -> tuple[Content, str]:
+        """Open a member, take it in and give its digest; DecodeError where it can't be read, once it is taken so."""
         state, digest = xxhash.xxh3_128(), bytes(16)
         try:
             content = self._sources[piece.source].open(piece.member)
@@ -97,7 +108,7 @@ class _Fingerprints:
         finally:
             line = f"{piece.member.name}\0{piece.member.size}\0{digest.hex()}\n"
             self._states[piece.source].update(line.encode())
-        return content
+        return content, digest.hex()
 
     def texts(self) -> list[str]:
         """Give the fingerprint of each source."""

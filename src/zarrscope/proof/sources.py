@@ -44,12 +44,20 @@ def match_sources(
         if not named and not alike:
             known = ", ".join(one.name for _, _, one in held)
             raise VerifyError(f"{source.url} is not a source of {target.url}; its sources are {known}.")
-        number, place = (named or alike)[0]
-        places.setdefault(number, []).append((place, source))
+        for number, place in _once(named or alike, record):
+            places.setdefault(number, []).append((place, source))
     for number, found in sorted(places.items()):
         conversion = record.conversions[number]
         ordered = sorted(found, key=lambda one: one[0])
         yield conversion, [(conversion.sources[place], source) for place, source in ordered]
+
+
+def _once(found: Sequence[tuple[int, int]], record: Record) -> list[tuple[int, int]]:
+    """Choose the conversions of a source: a stack was converted once, samples may have been made anew since."""
+    if not any(one.kind == "sample" for one in record.elements):
+        return list(found[:1])
+    asked = {(record.conversions[number].where, record.conversions[number].limit): (number, _) for number, _ in found}
+    return list(asked.values())
 
 
 def check_sources(

@@ -50,6 +50,9 @@ class Recipe:
     look
         For such a recipe: raises :class:`DecodeError` where a member, of which only the beginning should be read, is
         none of its own.
+    parts
+        For such a recipe: the roles of the members that each part of a sample is made of. Where a member of a sample in
+        a finished store has changed, parts that are not made of it are kept.
     collect
         For such a recipe: what the store holds of all samples -> further tables by path, written at the end.
     expect
@@ -70,6 +73,7 @@ class Recipe:
     decode: Callable[[memoryview], Decoded] = _no_decode
     build: Callable[[Desk], Built] | None = None
     look: Callable[[str, Content], None] | None = None
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     collect: Callable[[Collected], Mapping[str, Any]] | None = None
     expect: Expect | None = None
     license: str = "unknown"

@@ -51,6 +51,7 @@ recipe = Recipe(
     layout=layout,
     build=build,
     look=look,
+    parts={"image": ("image",), "counts": ("counts", "coord", "annotation", "image")},
     collect=collect,
     expect=expect,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
@@ -10,10 +10,11 @@ import numpy as np
 
 from zarrscope.errors import DecodeError
 from zarrscope.model import Content, Sample, Strings, strings
-from zarrscope.readers.counts import Band, looks_transposed, read_header, stream
+from zarrscope.readers.counts import read_header
 from zarrscope.readers.raster import open_raster
 from zarrscope.readers.slides import read_annotation, read_coords
 from zarrscope.recipe import Expected, Facts, Matrix, Picture
+from zarrscope.recipes.stimage.bands import count_bands
 
 _LARGEST = 1 << 30  # bytes of a coordinate or annotation file
 _ROWS = 512  # of a band of the picture, at least
@@ -47,14 +48,8 @@ def _matrix(contents: Contents) -> Matrix | None:
     if "counts" not in contents:
         return None
     header = read_header(contents["counts"])
-
-    def bands() -> Iterator[Band]:
-        for number, band in enumerate(stream(contents["counts"], header, workers=_WORKERS)):
-            if not number and looks_transposed(header, band.names, spots=_spots(contents)):
-                raise DecodeError("the columns are spots and the rows genes: expected one row a spot.")
-            yield band
-
-    return Matrix(part="counts", symbols=header.symbols, bands=bands())
+    bands = count_bands(contents["counts"], header, _spots(contents), workers=_WORKERS)
+    return Matrix(part="counts", symbols=header.symbols, bands=bands)
 
 
 def _spots(contents: Contents) -> list[str]:
