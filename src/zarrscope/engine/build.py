@@ -44,6 +44,7 @@ class Bench:
     _objects: dict[str, Digest] = field(default_factory=dict)
     _parts: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
     _problems: dict[str, Problem] = field(default_factory=dict)  # by role
+    _before: dict[str, Made] = field(default_factory=dict)  # parts that were made before, by name
     _lock: Lock = field(default_factory=Lock)
 
     def built(self, task: Task) -> SampleReceipt:
@@ -54,6 +55,8 @@ class Bench:
         DecodeError
             With ``strict``.
         """
+        self._before = self.journal.parts_of(self.sample.path)
+        self._clear()
         opened = [(piece.role, *self._open(piece)) for piece in self.sample.pieces]
         contents = {role: content for role, content, _ in opened if content is not None}
         told = {} if self.recipe.build is None else _plain(self.recipe.build(self._desk(contents)).columns)
@@ -76,6 +79,10 @@ class Bench:
 
     def _groups(self) -> set[str]:
         return {key.partition("/")[0] for key in self._objects}
+
+    def _kept(self) -> set[str]:
+        made = {key.key.partition("/")[0] for one in self._before.values() for key in one.objects}
+        return made | self._groups()
 
     def _desk(self, contents: Mapping[str, Content]) -> Desk:
         store = self.journal.storage
@@ -107,7 +114,7 @@ class Bench:
         return content, state.digest()
 
     def _make(self, part: str, role: str, build: Callable[[Put], Told]) -> Told | None:
-        made = self.journal.part(self.sample.path, part) or self._anew(part, build)
+        made = self._before.get(part) or self._anew(part, build)
         if made.problem is not None:
             self._note(role, made.problem)
             return None
@@ -137,8 +144,8 @@ class Bench:
         return made
 
     def _clear(self) -> None:
-        """Delete all of the sample that is of no finished part: what was killed here before may have put more."""
-        store, path, finished = self.journal.storage, self.sample.path, self._groups()
+        """Delete all of the sample that is of no finished part: what was killed or converted here before has more."""
+        store, path, finished = self.journal.storage, self.sample.path, self._kept()
         for group in {key.removeprefix(f"{path}/").partition("/")[0] for key, _ in store.keys(path)} - finished:
             store.delete(f"{path}/{group}")
         if not finished:

@@ -135,6 +135,12 @@ class Journal:
         """Write down that a part of a sample is there, or why it never will be."""
         self.storage.put(f"{_PARTS}/{sample}/{part}", _compress(msgspec.msgpack.encode(made)))
 
+    def parts_of(self, sample: str) -> dict[str, Made]:
+        """Read what was made of the parts of a sample before."""
+        prefix = f"{_PARTS}/{sample}/"
+        names = [key.removeprefix(prefix) for key, _ in self.storage.keys(prefix.rstrip("/"))]
+        return {name: made for name in names if (made := self.part(sample, name)) is not None}
+
     def part(self, sample: str, part: str) -> Made | None:
         """Read what was made of a part of a sample before, if its objects are there, whole as far as sizes tell."""
         try:

@@ -81,7 +81,9 @@ class Contents:
         sample, _, last = name.rpartition("/")
         if found is None and sample in self._by_name:
             found = self._by_path.get(f"{self._by_name[sample].path}/{last}")
-        if found is None and any(name == path or path.startswith(f"{name}/") for path in self.record.pending):
+        if found is None and any(
+            f"{path}/".startswith(f"{name}/") or name.startswith(f"{path}/") for path in self.record.pending
+        ):
             raise StoreError(
                 f"{self.storage.at(name)} is pending: a conversion that adds or replaces it has not finished. "
                 "Run convert again to resume it; the rest of the store can be read meanwhile."
