@@ -105,9 +105,10 @@ class GeneReader:
 
     def _warn(self, symbols: Sequence[str], wanted: Wanted, panels: Sequence[str]) -> None:
         """Tell of slides that do not measure a symbol but one that differs by case: mouse genes are written so."""
-        for symbol, others in self._index.other_case(symbols).items():
+        lacked = [symbol for symbol in symbols if any(panel not in wanted[symbol] for panel in panels)]
+        for symbol, others in (self._index.other_case(lacked) if lacked else {}).items():
             lacking = [panel for panel in panels if panel not in wanted[symbol]]
-            named = [one for one in others if one not in symbols] if lacking else []
+            named = [one for one in others if one not in symbols]
             held = self._index.entries(named) if named else {}
             count = sum(any(panel in held[one] for one in held) for panel in lacking)
             if count:
