@@ -24,9 +24,9 @@ from zarrscope.writers.matrix import BY_COLUMN, Matrix, Means, Stream, write_mat
 from zarrscope.writers.table import TableColumn, TableContent, table_objects
 from zarrscope.writers.vector import Cut, Get, Numbers, Put
 
-BUDGET = 150 << 20
+BUDGET = 32 << 20
 CHUNK = 1 << 16  # entries: 262 kB of int32, on a slide of 3,000 spots a hundred genes
-SHARD = 1 << 22  # entries: 17 MB of int32
+SHARD = 1 << 21  # entries: 8 MB of int32
 
 _GROUP = "counts"
 

@@ -15,7 +15,7 @@ from zarrscope.readers.counts.names import Seen
 from zarrscope.readers.counts.refusal import RowError
 
 # Bytes of a band. Up to 16 MiB glibc hands the same memory out again: from 32 MiB on, fresh pages cost a third.
-TARGET = 16 << 20
+TARGET = 8 << 20
 _PROBE = 64 << 10
 _BREAKS = b"\r\n"
 

@@ -24,6 +24,7 @@ from zarrscope.writers.counts import write_counts
 from zarrscope.writers.table import TableColumn
 
 _LARGEST = 1 << 30  # bytes of a coordinate or annotation file
+_TURN_LEAST, _TURN_MOST = 32 << 20, 150 << 20  # bytes for the gene-major twin
 _THUMBNAIL = 1024  # pixels of the side on which tissue is looked for
 
 type Labels = tuple[Strings, Sequence[str | None]]
@@ -94,6 +95,7 @@ def _write_counts(
         uns=uns,
         codec=Codec.parse(desk.codec),
         workers=desk.workers,
+        budget=_budget(content.size, desk.memory),
     )
     return {
         "n_spots": written.shape[0],
