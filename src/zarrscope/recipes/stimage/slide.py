@@ -113,6 +113,12 @@ def _write_counts(
     }
 
 
+def _budget(size: int, memory: int | None) -> int:
+    """Choose the memory in which counts are turned round: little for most, more where it saves reading them again."""
+    usual = min(_TURN_MOST, max(_TURN_LEAST, size // 64))
+    return usual if memory is None else max(usual, memory // 4)
+
+
 def _aligned(coords: Coords, small: Sequence[tuple[str, Picture, float]], shape: tuple[int, int]) -> Told:
     """Say how well spots lie on tissue, and whether the coordinates read in another way would lie better."""
     thumbnail = min((one for _, one, _ in small), key=lambda one: abs(max(one.shape) - _THUMBNAIL))
