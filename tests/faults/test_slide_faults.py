@@ -243,6 +243,7 @@ def test_a_full_disk_says_so_and_the_same_line_goes_on(source, finished, here, m
 
 def test_what_a_killed_picture_left_behind_goes_with_it(here, monkeypatch):
     """Begun with much memory and resumed with little, a picture is quarantined: none of its shards stays."""
+    monkeypatch.setattr("zarrscope.engine.run.resident", lambda: 200 << 20)  # and not what other tests left behind
     root = make_stimage(here, slides=1, **SMALL)
     Image.new("L", (12_000, 12_000)).save(file_of(root, 0, "image"), "JPEG", quality=1, progressive=True)
     with stopping(monkeypatch, lambda key: key.endswith("/image/zarr.json"), Stop()), pytest.raises(Stop):
