@@ -10,6 +10,7 @@ import pytest
 import zarrscope as zs
 from faults.injector import digest_tree
 from zarrscope.demo import make_stimage
+from zarrscope.engine.journal import Journal
 from zarrscope.errors import StoreError
 
 SLIDE = "Visium/GSE175540_GSM5924045"
@@ -133,6 +134,19 @@ def test_stopped_half_way_it_goes_on(both, tmp_path):
         opened.table(f"{SLIDE}/counts")
     zs.convert(tree, store)
     assert digest_tree(store) == digest_tree(tmp_path / "whole.zarr")
+
+
+def test_what_a_killed_clean_up_left_is_not_believed(both, tmp_path, monkeypatch):
+    """Receipts of the conversion before name the same tasks: a corrected file is converted all the same."""
+    tree, store = both
+    with monkeypatch.context() as patched:
+        patched.setattr("zarrscope.engine.journal.Journal.delete", Journal.end)
+        zs.convert(tree, store, overwrite=True)
+    assert list((store / ".zarrscope/receipts").rglob("0"))
+    correct_radius(tree)
+    zs.convert(tree, store)
+    zs.convert(tree, tmp_path / "anew.zarr")
+    assert changed(digest_tree(tmp_path / "anew.zarr"), digest_tree(store)) == {"zarr.json"}
 
 
 def test_slides_left_out_are_added_later(made, tmp_path):

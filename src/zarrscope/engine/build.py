@@ -9,14 +9,12 @@ from dataclasses import dataclass, field
 from threading import Lock
 
 import numpy as np
-import xxhash
 
 from zarrscope.engine.journal import Journal, Made
+from zarrscope.engine.tables import digest_member
 from zarrscope.errors import DecodeError, Problem
 from zarrscope.model import Content, Digest, Piece, Sample, SampleReceipt, Scalar, Source, Task
 from zarrscope.recipe import Desk, Put, Recipe, Told
-
-_STEP = 4 << 20  # bytes hashed at a time
 
 
 @dataclass(eq=False)
@@ -103,15 +101,12 @@ class Bench:
         if piece.refused is not None:
             self._note(piece.role, f"{piece.refused}.")
             return None, bytes(16)
-        state = xxhash.xxh3_128()
         try:
             content = self.sources[piece.source].open(piece.member)
-            for start in range(0, content.size, _STEP):
-                state.update(content.read(start, min(_STEP, content.size - start)))
+            return content, digest_member(content)
         except DecodeError as error:
             self._note(piece.role, str(error))
             return None, bytes(16)
-        return content, state.digest()
 
     def _make(self, part: str, role: str, build: Callable[[Put], Told]) -> Told | None:
         made = self._before.get(part) or self._anew(part, build)

@@ -13,18 +13,17 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import xxhash
 
 from zarrscope.engine.columns import Gather
 from zarrscope.engine.journal import Journal
-from zarrscope.engine.tables import Fingerprint, digest_object
+from zarrscope.engine.tables import Fingerprint, digest_member, digest_object, write_table
 from zarrscope.errors import Problem, StoreError
 from zarrscope.loaders.table import INDEX, Table
 from zarrscope.model import Digest, Piece, Plan, Sample, SampleReceipt, Scalar, Source, strings
 from zarrscope.recipe import Collected, Recipe, column_name
 from zarrscope.record import MANIFEST, PLAIN_GROUP, ROOT, Element, Record, digest_lines, parse_root, root_document
 from zarrscope.storage import Storage
-from zarrscope.writers.table import Columns, TableContent, table_objects
+from zarrscope.writers.table import Columns, TableContent
 
 _OURS = ("ok", "reason")
 _PARTS = "parts"  # below uns of the catalogue: what belongs to which part of a sample
@@ -140,7 +139,7 @@ class Catalogue:
                 for one in (*receipt.objects, *self._plain_groups(sample, receipt))
             }
         for piece in self.plan.shared:
-            prints[piece.source].add([(piece.member.name, piece.member.size, self._hash(piece))])
+            prints[piece.source].add([(piece.member.name, piece.member.size, self._digest(piece))])
         storage = self.journal.storage
         tables: dict[str, TableContent] = {self.name: _frame(rows, parts)}
         if self.recipe.collect is not None:
@@ -157,9 +156,8 @@ class Catalogue:
             converted=self.converted,
         )
 
-    def _hash(self, piece: Piece) -> str:
-        content = self.sources[piece.source].open(piece.member)
-        return xxhash.xxh3_128_hexdigest(content.read(0, content.size))
+    def _digest(self, piece: Piece) -> str:
+        return digest_member(self.sources[piece.source].open(piece.member)).hex()
 
     def _receipt(self, sample: Sample) -> SampleReceipt:
         task = next(task for task in self.plan.tasks if task.image == sample.path)
@@ -207,8 +205,7 @@ class Catalogue:
 
     def _table(self, path: str, content: TableContent) -> list[Digest]:
         storage = self.journal.storage
-        objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
-        digests = [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
+        digests = write_table(storage, path, content)
         _prune(storage, path, {one.key for one in digests})
         self.elements.append(
             Element(

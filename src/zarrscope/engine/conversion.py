@@ -140,7 +140,7 @@ def _converted(
     if state.doomed:
         there.delete_store(target)
     elif state.plan is None:
-        journal.end()  # of a conversion whose record was written: only this was left to do
+        journal.clear()  # of a conversion whose record was written: what it noted says nothing of another
     if isinstance(line, Record):
         record = there.withdraw(target, line)
     else:

@@ -18,6 +18,7 @@ from zarrscope.engine.tables import (
     digest_object,
     manifest_table,
     tables_of,
+    write_table,
 )
 from zarrscope.errors import Problem
 from zarrscope.model import Digest, Image, Parts, Plan, SampleSet, Source
@@ -40,7 +41,7 @@ from zarrscope.record import (
 from zarrscope.storage import Storage
 from zarrscope.writers.codec import Codec
 from zarrscope.writers.image import image_objects
-from zarrscope.writers.table import TableContent, table_objects
+from zarrscope.writers.table import TableContent
 
 FINDINGS = 100  # kept in the record; the rest is counted, and stands in the rows tables
 
@@ -177,18 +178,13 @@ def write_elements(gathered: Gathered, plan: Plan, storage: Storage, conversion:
         )
     ]
     for name, content in tables_of(gathered).items():
-        digests = _write_table(storage, f"{image.path}/{name}", content)
+        digests = write_table(storage, f"{image.path}/{name}", content)
         elements.append(_table_element(image.path, name, content, digests, conversion, bad if name == "rows" else 0))
         listed += [replace(one, key=f"{name}/{one.key}") for one in digests]
     manifest = manifest_table(gathered, listed)
-    digests = _write_table(storage, f"{image.path}/manifest", manifest)
+    digests = write_table(storage, f"{image.path}/manifest", manifest)
     elements.append(_table_element(image.path, "manifest", manifest, digests, conversion, 0))
     return elements
-
-
-def _write_table(storage: Storage, path: str, content: TableContent) -> list[Digest]:
-    objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
-    return [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
 
 
 def _table_element(

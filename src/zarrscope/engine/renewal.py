@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
-import xxhash
 
 from zarrscope.engine.catalogue import Earlier, PartOf, piece_columns
 from zarrscope.engine.journal import Journal, Made
+from zarrscope.engine.tables import digest_member
 from zarrscope.errors import DecodeError, Problem
 from zarrscope.model import Digest, Layout, Piece, Sample, Source
 from zarrscope.recipe import Recipe
@@ -86,8 +86,7 @@ def _same(piece: Piece, row: Row, sources: Sequence[Source]) -> bool:
     if piece.member.size > SMALL:
         return True
     try:
-        content = sources[piece.source].open(piece.member)
-        return bool(xxhash.xxh3_128_hexdigest(content.read(0, content.size)) == row.get(names.digest))
+        return digest_member(sources[piece.source].open(piece.member)).hex() == row.get(names.digest)
     except DecodeError:
         return row.get(names.digest) == _NONE  # it could not be had then, either
 

@@ -21,13 +21,15 @@ import xxhash
 
 from zarrscope.engine.columns import Gather, coded, from_array
 from zarrscope.errors import DecodeError, Problem
-from zarrscope.model import Digest, Image, Parts, Receipt, Source, Statistics, strings
+from zarrscope.model import Content, Digest, Image, Parts, Receipt, Source, Statistics, strings
 from zarrscope.recipe import column_name
 from zarrscope.statistics import merge
-from zarrscope.writers.table import Columns, Sparse, TableColumn, TableContent
+from zarrscope.storage import Storage
+from zarrscope.writers.table import Columns, Sparse, TableColumn, TableContent, table_objects
 
 EVERYTHING = "all"  # the one class of an image that has none
 _PRINTED = 1 << 14  # rows whose fingerprints are taken at a time
+_STEP = 4 << 20  # bytes of a member hashed at a time
 
 
 class Fingerprint:
@@ -201,6 +203,20 @@ def manifest_table(gathered: Gathered, others: Iterable[Digest]) -> TableContent
 def digest_object(key: str, data: bytes) -> Digest:
     """Digest one object."""
     return Digest(key=key, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+
+def digest_member(content: Content) -> bytes:
+    """Give the XXH3-128 of a member, read from its first byte to its last; DecodeError where it can't be read."""
+    state = xxhash.xxh3_128()
+    for start in range(0, content.size, _STEP):
+        state.update(content.read(start, min(_STEP, content.size - start)))
+    return state.digest()
+
+
+def write_table(storage: Storage, path: str, content: TableContent) -> list[Digest]:
+    """Write a table; give its objects, with keys below its group."""
+    objects = ((f"{path}/{key}", data) for key, data in table_objects(content))
+    return [digest_object(key.removeprefix(f"{path}/"), data) for key, data in storage.put_all(objects)]
 
 
 @dataclass(frozen=True, slots=True)

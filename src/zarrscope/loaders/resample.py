@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from zarrscope.statistics.kernels import jit
+from zarrscope.compiled import jit
 
 type Pixels = npt.NDArray[Any]
 type Floats = npt.NDArray[np.float64]

@@ -56,8 +56,11 @@ def _once(found: Sequence[tuple[int, int]], record: Record) -> list[tuple[int, i
     """Choose the conversions of a source: a stack was converted once, samples may have been made anew since."""
     if not any(one.kind == "sample" for one in record.elements):
         return list(found[:1])
-    asked = {(record.conversions[number].where, record.conversions[number].limit): (number, _) for number, _ in found}
-    return list(asked.values())
+    last: dict[object, tuple[int, int]] = {}
+    for number, place in found:  # what was asked for again was compared with the sources, or made anew, by the later
+        asked = record.conversions[number]
+        last[asked.where, asked.limit] = number, place
+    return list(last.values())
 
 
 def check_sources(

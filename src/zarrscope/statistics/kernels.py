@@ -11,22 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from zarrscope.compiled import jit
+
 KEYS = 1 << 16
 TOGETHER = 16  # arrays that are counted in one call
-
-
-def jit(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile for arrays that may be read-only and at any address, as views of archives are."""
-    import numba
-
-    def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            compiled: Callable[..., Any] = numba.njit(signatures, nogil=True, cache=True)(kernel)
-        except RuntimeError:  # there is no folder in which numba may keep what it compiles
-            compiled = numba.njit(signatures, nogil=True)(kernel)
-        return compiled
-
-    return decorate
 
 
 @functools.cache

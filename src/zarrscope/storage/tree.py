@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
-import mmap
 import os
 import uuid
 from collections import deque
@@ -198,7 +195,7 @@ def _write_file(path: Path, data: Buffer) -> None:
         # Reserving first made a synced write of 18 MB five times as fast on ext4, and a full disk is noticed here.
         if len(view) and hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, len(view))
-        written = _write_past_cache(descriptor, view) if len(view) >= LOCAL_RUN else 0
+        written = 0
         while written < len(view):
             written += os.write(descriptor, view[written:])
         os.fsync(descriptor)
@@ -207,29 +204,6 @@ def _write_file(path: Path, data: Buffer) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
     finally:
         os.close(descriptor)
-
-
-def _write_past_cache(descriptor: int, view: memoryview) -> int:
-    """Write whole pages straight from memory, where that is aligned and the file system can; tell how many bytes.
-
-    The copy into the page cache, and what the system does with it later, cost a conversion a twentieth of its time.
-    """
-    direct = getattr(os, "O_DIRECT", 0)
-    if not direct or view.readonly or ctypes.addressof(ctypes.c_char.from_buffer(view)) % mmap.PAGESIZE:
-        return 0
-    import fcntl
-
-    flags, written, whole = fcntl.fcntl(descriptor, fcntl.F_GETFL), 0, len(view) // mmap.PAGESIZE * mmap.PAGESIZE
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | direct)
-        while written < whole and not written % mmap.PAGESIZE:
-            written += os.write(descriptor, view[written:whole])
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # that is how a file system says that it does not do this
-            raise
-    finally:
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
-    return written
 
 
 def _sync_folder(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zarrscope.statistics.kernels import jit
+from zarrscope.compiled import jit
 
 TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
 type Pixels = npt.NDArray[Any]

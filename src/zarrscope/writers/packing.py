@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from zarrscope.statistics.kernels import jit
+from zarrscope.compiled import jit
 
 LONGEST = 5  # bytes of a distance below 2**31
 

@@ -10,7 +10,7 @@ are errors, which name the row (the header is row 1), the spot and the column.
 """
 
 from zarrscope.readers.counts.band import Band, combined_dtype, parse_band
-from zarrscope.readers.counts.content import MAX_LINE, Bytes, Content
+from zarrscope.readers.counts.content import MAX_LINE, Bytes
 from zarrscope.readers.counts.header import Header, read_header
 from zarrscope.readers.counts.names import Seen, looks_transposed, unique_names
 from zarrscope.readers.counts.refusal import RowError
@@ -21,7 +21,6 @@ __all__ = [
     "TARGET",
     "Band",
     "Bytes",
-    "Content",
     "Header",
     "RowError",
     "Seen",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Buffer
-from typing import Any, Protocol
+from typing import Any
 
 from isal import isal_zlib
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 
 MAX_LINE = 1 << 26  # bytes of the longest line, the header too: 100,000 names of 600 letters
 _MAGIC = b"\x1f\x8b"
@@ -16,17 +17,6 @@ _INPUT = 8 << 20  # bytes of one read
 _FEED = 256 << 10  # what inflates at once: what is left over is copied, so it should be little
 _OUTPUT = 4 << 20
 _CORRUPT: Any = isal_zlib.error  # the stub calls it an instance
-
-
-class Content(Protocol):
-    """A file, a member or a stretch of either."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-
-    def read(self, offset: int, length: int) -> memoryview:
-        """Read ``length`` bytes from ``offset``, from any thread; fewer only at the end."""
 
 
 class Bytes:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 
 from zarrscope.errors import DecodeError
-from zarrscope.model import Strings, strings
-from zarrscope.readers.counts.content import MAX_LINE, Content, Gunzip, is_gzip
+from zarrscope.model import Content, Strings, strings
+from zarrscope.readers.counts.content import MAX_LINE, Gunzip, is_gzip
 
 SEPARATORS = (",", "\t", ";")
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?")

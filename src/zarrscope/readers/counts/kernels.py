@@ -9,12 +9,13 @@ All of it stands in one file because numba notices a change only in the file of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
+
+from zarrscope.compiled import jit
 
 # What became of a band: all read, no room for one more row, or a row that is none.
 DONE, FULL, RAGGED, BLANK, OPEN, JUNK = range(6)
@@ -33,17 +34,7 @@ _I64S, _I32S, _F64S, _U64S = types.int64[::1], types.int32[::1], types.float64[:
 _I64X3 = types.Tuple((_I64, _I64, _I64))
 
 
-def compiled(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile now for these types of arguments, or take what was compiled for this file before."""
-
-    def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            loop: Callable[..., Any] = numba.njit(signatures, nogil=True, cache=True, error_model="numpy")(kernel)
-        except RuntimeError:  # there is no folder in which numba may keep what it compiles
-            loop = numba.njit(signatures, nogil=True, error_model="numpy")(kernel)
-        return loop
-
-    return decorate
+compiled = partial(jit, error_model="numpy")  # dividing by zero gives what it gives in C
 
 
 @compiled([types.boolean(_TEXT, _I64, _BYTE)])

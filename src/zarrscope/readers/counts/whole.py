@@ -8,8 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 from zarrscope.readers.counts.band import Band, parse_band
-from zarrscope.readers.counts.content import MAX_LINE, Content, Gunzip, is_gzip, read_whole
+from zarrscope.readers.counts.content import MAX_LINE, Gunzip, is_gzip, read_whole
 from zarrscope.readers.counts.header import Header
 from zarrscope.readers.counts.names import Seen
 from zarrscope.readers.counts.refusal import RowError

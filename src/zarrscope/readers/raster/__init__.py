@@ -7,11 +7,11 @@ A file that is cut is always refused: never a grey filler, never fewer rows.
 from __future__ import annotations
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 from zarrscope.readers.raster import jpeg, png, tiff
 from zarrscope.readers.raster.bands import Band, Bands, Raster
-from zarrscope.readers.raster.content import Content
 
-__all__ = ["MAX_PIXELS", "MEMORY", "Band", "Bands", "Content", "Raster", "open_raster"]
+__all__ = ["MAX_PIXELS", "MEMORY", "Band", "Bands", "Raster", "open_raster"]
 
 MAX_PIXELS = 8_000_000_000
 MEMORY = 2_000_000_000

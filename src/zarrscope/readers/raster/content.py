@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 HEADERS = 64 << 20  # bytes of headers that are read of any file
-
-
-class Content(Protocol):
-    """A file, an object, or a member of an archive; may be read from any thread."""
-
-    @property
-    def size(self) -> int:
-        """Bytes in all."""
-
-    def read(self, offset: int, length: int, /) -> memoryview:
-        """Read ``length`` bytes from ``offset``; fewer only at the end."""
 
 
 def exactly(content: Content, offset: int, length: int) -> memoryview:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 from zarrscope.readers.raster.bands import Band, Raster, banded
-from zarrscope.readers.raster.content import Content, Spliced, Window, ends_with
+from zarrscope.readers.raster.content import Spliced, Window, ends_with
 from zarrscope.readers.raster.exif import orientation
 from zarrscope.readers.raster.pillow import picture
 from zarrscope.readers.raster.samples import Form, Samples

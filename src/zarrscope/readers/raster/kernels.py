@@ -11,18 +11,7 @@ from typing import Any
 
 import numpy as np
 
-
-def _compile(signatures: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    import numba
-
-    def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            compiled: Callable[..., Any] = numba.njit(signatures, nogil=True, cache=True)(kernel)
-        except RuntimeError:  # there is no folder in which numba may keep what it compiles
-            compiled = numba.njit(signatures, nogil=True)(kernel)
-        return compiled
-
-    return decorate
+from zarrscope.compiled import jit
 
 
 @functools.cache
@@ -36,7 +25,7 @@ def unfilter_kernel() -> Callable[..., int]:  # noqa: C901  # five filters, five
 
     filtered = types.Array(types.uint8, 2, "C", readonly=True)
 
-    @_compile([types.int64(filtered, types.uint8[::1], types.uint8[:, ::1], types.int64)])
+    @jit([types.int64(filtered, types.uint8[::1], types.uint8[:, ::1], types.int64)])
     def unfilter(rows: Any, above: Any, out: Any, step: Any) -> Any:  # noqa: C901, PLR0912  # the same
         width = out.shape[1]
         for row in range(rows.shape[0]):
@@ -80,7 +69,7 @@ def undifference_kernel() -> Callable[..., None]:
 
     kinds = (types.uint8, types.uint16)
 
-    @_compile([types.void(types.Array(kind, 3, "C", readonly=True), kind[:, :, ::1]) for kind in kinds])
+    @jit([types.void(types.Array(kind, 3, "C", readonly=True), kind[:, :, ::1]) for kind in kinds])
     def undifference(differences: Any, out: Any) -> None:
         rows, columns, samples = out.shape
         for y in range(rows):
@@ -104,7 +93,7 @@ def lzw_kernel() -> Callable[..., int]:  # noqa: C901  # compiled: calls would c
 
     packed = types.Array(types.uint8, 1, "C", readonly=True)
 
-    @_compile([types.int64(packed, types.uint8[::1])])
+    @jit([types.int64(packed, types.uint8[::1])])
     def unpack(data: Any, out: Any) -> Any:  # noqa: C901  # the same
         starts, lengths = np.zeros(4096, np.int64), np.zeros(4096, np.int64)
         size, known, last, before, at, held, bits = 9, 258, 0, 0, 0, 0, 0
@@ -150,7 +139,7 @@ def packbits_kernel() -> Callable[..., int]:
 
     packed = types.Array(types.uint8, 1, "C", readonly=True)
 
-    @_compile([types.int64(packed, types.uint8[::1])])
+    @jit([types.int64(packed, types.uint8[::1])])
     def unpack(data: Any, out: Any) -> Any:
         source: Any = 0
         at: Any = 0

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from isal import isal_zlib
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 from zarrscope.readers.raster.bands import Band, Raster, ahead, banded
-from zarrscope.readers.raster.content import Content, Window, ends_with
+from zarrscope.readers.raster.content import Window, ends_with
 from zarrscope.readers.raster.exif import orientation
 from zarrscope.readers.raster.kernels import unfilter_kernel
 from zarrscope.readers.raster.samples import Form, Samples

@@ -15,10 +15,11 @@ from functools import partial
 import numpy as np
 
 from zarrscope.errors import DecodeError
+from zarrscope.model import Content
 from zarrscope.readers import ifd
 from zarrscope.readers.descriptions import describe
 from zarrscope.readers.raster.bands import Band, Raster
-from zarrscope.readers.raster.content import Content, Window, exactly
+from zarrscope.readers.raster.content import Window, exactly
 from zarrscope.readers.raster.exif import ORIENTATION, turned
 from zarrscope.readers.raster.grid import Grid, Segment, lay_out, runs
 from zarrscope.readers.raster.meaning import COLOUR_MAP, EXTRA_SAMPLES, understand
